@@ -24,7 +24,7 @@ import { Events } from "./events.ts"
 import type { Lease } from "./lease.ts"
 import { List } from "./list.ts"
 import type { Lease as LeaseInfo } from "../Pool.ts"
-import { checkSizes, type Settings } from "./options.ts"
+import { Reader, type Settings } from "./options.ts"
 import { Slot } from "./slot.ts"
 import type { Stats } from "./stats.ts"
 import { Alarm, isDue, isOver, overAt, Work } from "./work.ts"
@@ -35,16 +35,20 @@ const suspicionMillis = 5_000
 /** The pauses between attempts to get back to `min` after a failed one, unless a borrower asks first. */
 const refillPauses = { first: 100, most: 30_000 }
 
-/**
- * Decides over the room that several pools share. See keyed.ts.
- */
+/** Decides over the room that several pools share. See keyed.ts. */
 export interface Group {
-  /** Takes one place of the shared room, or says that there is none and remembers that `core` wants it. */
+  /** Takes one place of the shared room; if there is none, remembers that `core` wants it. */
   readonly take: (core: Core<any, any>) => boolean
-  /** Gives a place back. */
-  readonly free: () => void
-  /** Whether `core` must give up a resource that comes back, because others wait for the room. */
+  /** A place will be free as soon as what is in it has closed. */
+  readonly leaving: () => void
+  /** A place that was {@link leaving} is free. */
+  readonly left: () => void
+  /** `core` has something at rest. */
+  readonly rests: (core: Core<any, any>) => void
+  /** Whether `core` must give up a resource that comes back, because others need the room more. */
   readonly claims: (core: Core<any, any>) => boolean
+  /** Where the pools of the group tell what happens. */
+  readonly events: Events
 }
 
 /**
@@ -122,7 +126,7 @@ export class Core<A, E> {
     this.work = work
     this.dispatcher = dispatcher
     this.random = Context.get(work.context, Random.Random)
-    this.events = new Events(work, settings.name)
+    this.events = group?.events ?? new Events(work, settings.name)
     this.alarm = new Alarm(work, (now) => this.onAlarm(now))
     // With a deadline a deadlock resolves itself, and borrows need not be marked.
     this.deadlock = settings.acquireTimeout === Infinity ? new Deadlock(this) : undefined
@@ -408,8 +412,13 @@ export class Core<A, E> {
       : Math.ceil(this.line.size / this.settings.concurrency)
   }
 
+  /** Resources that the line wants beyond those that are on their way. */
+  shortage(): number {
+    return this.suspended ? 0 : Math.max(0, this.demand() - this.creating - this.validating)
+  }
+
   private wantsMore(): boolean {
-    if (!this.suspended && this.demand() > this.creating + this.validating) return true
+    if (this.shortage() > 0) return true
     const live = this.live()
     if (live >= this.max) return false
     if (live < this.min) return this.refillAt === 0
@@ -502,13 +511,10 @@ export class Core<A, E> {
       this.refillPause = Math.min(this.refillPause * 2, refillPauses.most)
       this.alarm.arm(this.refillAt)
     }
-    if (slot.straggler === undefined) return this.free(slot)
-    slot.phase = "closing"
-    this.closing++
-    this.work.ended(slot.straggler, this.settings.destroyTimeout, () => {
-      this.closing--
-      this.free(slot)
-    })
+    this.leave(slot)
+    if (slot.straggler === undefined) return this.gone(slot)
+    // What the attempt left behind still counts until it is cleaned up.
+    this.work.ended(slot.straggler, this.settings.destroyTimeout, () => this.gone(slot))
     this.pump()
   }
 
@@ -517,7 +523,10 @@ export class Core<A, E> {
     if (slot.leases < this.settings.concurrency && slot.condemned === undefined && slot.reservations === 0) {
       if (slot.leases === 0) this.available.remove(slot)
       if (slot.list === undefined) this.insertAvailable(slot)
-      if (slot.leases === 0) this.alarm.arm(this.idleDeadline(slot))
+      if (slot.leases === 0) {
+        this.alarm.arm(this.idleDeadline(slot))
+        this.group?.rests(this)
+      }
     }
     this.pump()
   }
@@ -592,14 +601,12 @@ export class Core<A, E> {
   close(slot: Slot<A>, reason: CloseReason): void {
     this.available.remove(slot)
     if (slot.phase === "ready" && slot.leases === 0) this.idle--
-    slot.phase = "closing"
+    this.leave(slot)
     slot.condemned ??= reason
-    this.closing++
     slot.worker?.interruptUnsafe()
     const finalize = slot.scope === undefined ? Effect.void : Scope.close(slot.scope, Exit.void)
     slot.scope = undefined
     const done = (exit: Exit.Exit<void, unknown> | undefined): void => {
-      this.closing--
       this.destroyed++
       if (exit === undefined || exit._tag === "Failure") this.log("a resource did not close cleanly", exit)
       if (this.events.heard) {
@@ -615,17 +622,35 @@ export class Core<A, E> {
           })
         )
       }
-      this.free(slot)
+      this.gone(slot)
     }
     this.work.ended(this.work.fork(finalize), this.settings.destroyTimeout, done)
   }
 
+  /** The slot's resource is on its way out, and counts until it is {@link gone}. */
+  private leave(slot: Slot<A>): void {
+    slot.phase = "closing"
+    this.closing++
+    this.group?.leaving()
+  }
+
   /** Ends a slot: there is room for another. */
-  private free(slot: Slot<A>): void {
+  private gone(slot: Slot<A>): void {
+    this.closing--
     this.slots.delete(slot)
-    this.group?.free()
+    this.group?.left()
     if (this.state === "open") this.pump()
     else this.checkTerminated()
+  }
+
+  /** Closes the resource that has been idle longest, if there is one. */
+  stealIdle(): boolean {
+    for (const slot of this.available) {
+      if (slot.leases > 0) continue
+      this.close(slot, "stolen")
+      return true
+    }
+    return false
   }
 
   // ---------------------------------------------------------------------------------------------------
@@ -680,7 +705,7 @@ export class Core<A, E> {
   }
 
   resize(min: number, max: number): void {
-    checkSizes(this.settings.name, min, max)
+    new Reader(this.settings.name).sizes(min, max)
     this.min = min
     this.max = max
     if (this.events.heard) this.events.publish(PoolEvent.Resized({ ...this.stamp(), min, max }))
@@ -756,26 +781,25 @@ export class Core<A, E> {
   private abandon(slot: Slot<A>): void {
     // An `acquire` that closes the pool it is called by: see to it when it has ended.
     if (slot.creator === undefined) return
+    const attempt = slot.creator
     this.creating--
-    slot.phase = "closing"
-    this.closing++
-    slot.creator.interruptUnsafe()
-    const attempt = slot.straggler ?? slot.creator
-    const done = (): void => {
-      this.closing--
+    this.leave(slot)
+    attempt.interruptUnsafe()
+    this.work.ended(slot.straggler ?? attempt, this.settings.destroyTimeout, () => {
       // It had just succeeded, and nothing else closes it.
-      if (slot.scope !== undefined) this.close(slot, "abandoned")
-      else this.free(slot)
-    }
-    if (attempt === undefined) done()
-    else this.work.ended(attempt, this.settings.destroyTimeout, done)
+      const late = slot.scope
+      slot.scope = undefined
+      if (late === undefined) return this.gone(slot)
+      const closing = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
+      this.work.ended(closing, this.settings.destroyTimeout, () => this.gone(slot))
+    })
   }
 
   private checkTerminated(): boolean {
     if (this.state !== "closing" || this.slots.size > 0) return this.state === "closed"
     this.state = "closed"
     this.stopForce?.()
-    this.events.close()
+    if (this.group === undefined) this.events.close()
     Deferred.doneUnsafe(this.terminated, Exit.void)
     return true
   }
