@@ -72,9 +72,10 @@ export interface KeyedPool<in out K, in out A, in out E = never> extends Pipeabl
  * @category models
  * @since 0.1.0
  */
-export interface Options<K, A, E, R>
-  extends Omit<Pool.Options<A, E, R>, "acquire" | "size" | "min" | "max" | "targetUtilization">
-{
+export interface Options<K, A, E, R> extends Omit<
+  Pool.Options<A, E, R>,
+  "acquire" | "size" | "min" | "max" | "targetUtilization"
+> {
   /** Creates one resource for a key. */
   readonly acquire: (key: K) => Effect.Effect<A, E, R>
   /** Resources that may exist for one key. Default 4. */
@@ -157,10 +158,8 @@ export const make = <K, A, E, R>(
 export const get: {
   <K>(key: K): <A, E>(self: KeyedPool<K, A, E>) => Effect.Effect<A, E | PoolError, Scope.Scope>
   <K, A, E>(self: KeyedPool<K, A, E>, key: K): Effect.Effect<A, E | PoolError, Scope.Scope>
-} = dual(
-  2,
-  <K, A, E>(self: KeyedPool<K, A, E>, key: K): Effect.Effect<A, E | PoolError, Scope.Scope> =>
-    Effect.suspend(() => internal.get(coreOf(self).pool(key)))
+} = dual(2, <K, A, E>(self: KeyedPool<K, A, E>, key: K): Effect.Effect<A, E | PoolError, Scope.Scope> =>
+  Effect.suspend(() => internal.get(coreOf(self).pool(key)))
 )
 
 /**
@@ -198,18 +197,16 @@ export const use: {
 export const invalidate: {
   <A>(item: A): <K, E>(self: KeyedPool<K, A, E>) => Effect.Effect<void>
   <K, A, E>(self: KeyedPool<K, A, E>, item: A): Effect.Effect<void>
-} = dual(
-  2,
-  <K, A, E>(self: KeyedPool<K, A, E>, item: A): Effect.Effect<void> =>
-    Effect.withFiber((fiber) => {
-      for (const { core } of coreOf(self).all()) {
-        const slot = core.find(item, fiber)
-        if (slot === undefined) continue
-        core.invalidate(slot, "invalidated")
-        break
-      }
-      return Effect.void
-    })
+} = dual(2, <K, A, E>(self: KeyedPool<K, A, E>, item: A): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    for (const { core } of coreOf(self).all()) {
+      const slot = core.find(item, fiber)
+      if (slot === undefined) continue
+      core.invalidate(slot, "invalidated")
+      break
+    }
+    return Effect.void
+  })
 )
 
 // -----------------------------------------------------------------------------
@@ -262,7 +259,8 @@ export const stats = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<Stats<K>
  * @category observing
  * @since 0.1.0
  */
-export const events = <K, A, E>(self: KeyedPool<K, A, E>): Stream.Stream<PoolEvent> => coreOf(self).events.stream
+export const events = <K, A, E>(self: KeyedPool<K, A, E>): Stream.Stream<PoolEvent> =>
+  coreOf(self).events.stream
 
 // -----------------------------------------------------------------------------
 // Service
@@ -274,9 +272,13 @@ export const events = <K, A, E>(self: KeyedPool<K, A, E>): Stream.Stream<PoolEve
  * @category services
  * @since 0.1.0
  */
-export interface ServiceClass<in out Self, in out Id extends string, in out K, in out A, in out E>
-  extends Context.ServiceClass<Self, Id, KeyedPool<K, A, E>>
-{
+export interface ServiceClass<
+  in out Self,
+  in out Id extends string,
+  in out K,
+  in out A,
+  in out E
+> extends Context.ServiceClass<Self, Id, KeyedPool<K, A, E>> {
   /** The keyed pool as a scoped layer, named like the service unless another name is given. */
   readonly layer: <R = never>(
     options: Options<K, A, E, R>
@@ -305,7 +307,11 @@ export const Service =
       keyof Context.ServiceClass<Self, Id, KeyedPool<K, A, E>>
     > = {
       layer: (options) =>
-        Layer.effect(service, make({ ...options, name: options.name ?? id })) as Layer.Layer<Self, never, any>,
+        Layer.effect(service, make({ ...options, name: options.name ?? id })) as Layer.Layer<
+          Self,
+          never,
+          any
+        >,
       get: (key) => Effect.flatMap(service, (pool) => get(pool, key)),
       borrow: (key, f) => Effect.flatMap(service, (pool) => use(pool, key, f)),
       stats: Effect.flatMap(service, stats)

@@ -318,17 +318,24 @@ export class Core<A, E> {
   }
 
   private serve(): void {
-    if (!this.suspended && this.line.head !== undefined && this.available.head !== undefined) {
-      const now = this.work.now()
-      let slot: Slot<A> | undefined
-      while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
-        if (!this.isStale(slot, now)) this.serveHead(slot, now)
-        // One validation for each that waits, beside what is being created: the first to end serves.
-        else if (this.validating < this.demand()) this.validate(slot, this.nthInLine(this.validating))
-        else break
-      }
+    while (true) {
+      this.lendAvailable()
+      if (!this.wantsMore() || !this.canGrow()) return
+      // It may be there when this returns.
+      this.create()
     }
-    while (this.wantsMore() && this.canGrow()) this.create()
+  }
+
+  private lendAvailable(): void {
+    if (this.suspended || this.line.head === undefined || this.available.head === undefined) return
+    const now = this.work.now()
+    let slot: Slot<A> | undefined
+    while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
+      if (!this.isStale(slot, now)) this.serveHead(slot, now)
+      // One validation for each that waits, beside what is being created: the first to end serves.
+      else if (this.validating < this.demand()) this.validate(slot, this.nthInLine(this.validating))
+      else return
+    }
   }
 
   private serveHead(slot: Slot<A>, now: number): void {
@@ -402,7 +409,8 @@ export class Core<A, E> {
     // A limit of 0 means "never reused", and is seen to when the resource comes back.
     if (maxAge !== Infinity && maxAge > 0 && isOver(slot.maxAge, slot.createdAt, now)) return "maxAge"
     if (slot.leases > 0 || maxIdle === Infinity || maxIdle === 0) return undefined
-    return isOver(maxIdle, slot.idleSince, now) ? "maxIdle" : undefined
+    // `min` resources are kept however long nobody asks; their age still counts.
+    return isOver(maxIdle, slot.idleSince, now) && this.live() > this.min ? "maxIdle" : undefined
   }
 
   /** Resources that would serve the whole line. */
@@ -534,6 +542,7 @@ export class Core<A, E> {
   private insertAvailable(slot: Slot<A>): void {
     // Those created ahead of any borrower come out in the order of their creation, also last in, first out.
     if (slot.uses === 0 && this.settings.order === "lifo") return this.available.insertAfter(undefined, slot)
+    if (slot.leases > 0) return this.available.push(slot)
     let anchor = this.available.tail
     while (anchor !== undefined && anchor.leases === 0 && anchor.idleSince > slot.idleSince)
       anchor = anchor.previous
@@ -625,6 +634,8 @@ export class Core<A, E> {
       this.gone(slot)
     }
     this.work.ended(this.work.fork(finalize), this.settings.destroyTimeout, done)
+    // Fewer are left than `min`, perhaps, and that does not have to wait for the end of this one.
+    if (slot.phase === "closing") this.pump()
   }
 
   /** The slot's resource is on its way out, and counts until it is {@link gone}. */
@@ -680,7 +691,7 @@ export class Core<A, E> {
   closeIdle(reason: (slot: Slot<A>) => CloseReason | undefined): number {
     let closed = 0
     // Of those that are idle now: closing one may at once make room for a new one.
-    for (const slot of [...this.available]) {
+    for (const slot of Array.from(this.available)) {
       if (slot.phase !== "ready" || slot.leases > 0) continue
       const ending = reason(slot)
       if (ending === undefined) continue
@@ -696,11 +707,11 @@ export class Core<A, E> {
 
   evictExpired(): number {
     const now = this.work.now()
-    return this.closeIdle((slot) => this.expiryAtRest(slot, now))
+    return this.closeIdle((slot) => this.expiry(slot, now))
   }
 
   recycle(): void {
-    for (const slot of [...this.slots]) this.invalidate(slot, "recycled")
+    for (const slot of Array.from(this.slots)) this.invalidate(slot, "recycled")
     if (this.events.heard) this.events.publish(PoolEvent.Recycled(this.stamp()))
   }
 
@@ -747,7 +758,7 @@ export class Core<A, E> {
   shutdown(closer: unknown): Effect.Effect<void> {
     if (this.state === "open") this.beginShutdown(closer)
     let holds = false
-    for (const lease of [...this.loans]) {
+    for (const lease of Array.from(this.loans)) {
       if (lease.fiber !== closer) continue
       if (lease.kind === "scoped") holds = true
       else if (lease.slot!.phase === "ready") this.close(lease.slot!, "poolClosed")
@@ -761,7 +772,7 @@ export class Core<A, E> {
     if (this.events.heard) this.events.publish(PoolEvent.Closing(this.stamp()))
     for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: this.settings.name })))
     this.settleWarmUps()
-    for (const slot of [...this.slots]) {
+    for (const slot of Array.from(this.slots)) {
       if (slot.phase === "creating") this.abandon(slot)
       else if (slot.phase === "busy" || (slot.phase === "ready" && slot.leases === 0))
         this.close(slot, "poolClosed")
@@ -846,15 +857,9 @@ export class Core<A, E> {
     return next
   }
 
-  private expiryAtRest(slot: Slot<A>, now: number): CloseReason | undefined {
-    const reason = this.expiry(slot, now)
-    // `min` resources are kept however long nobody asks; their age still counts.
-    return reason === "maxIdle" && this.live() <= this.min ? undefined : reason
-  }
-
   private sweepIdle(now: number): void {
     const { keepAlive, maxAge, maxIdle } = this.settings
-    if (maxAge !== Infinity || maxIdle !== Infinity) this.closeIdle((slot) => this.expiryAtRest(slot, now))
+    if (maxAge !== Infinity || maxIdle !== Infinity) this.closeIdle((slot) => this.expiry(slot, now))
     if (keepAlive === Infinity) return
     for (const slot of this.available) {
       if (slot.leases === 0 && isDue(slot.knownGoodAt + keepAlive, now)) this.validate(slot, undefined)

@@ -100,7 +100,7 @@ export class KeyedCore<K, A, E> implements Group {
 
   private dropUnused(now: number): void {
     let next = Infinity
-    for (const entry of [...this.all()]) {
+    for (const entry of Array.from(this.all())) {
       const busy = entry.core.loans.size > 0 || entry.core.line.size > 0
       if (busy) entry.usedAt = now
       if (isDue(entry.usedAt + this.keyIdle, now)) this.drop(entry)
@@ -164,7 +164,7 @@ export class KeyedCore<K, A, E> implements Group {
   left(): void {
     this.leavingNow--
     this.size--
-    for (const core of [...this.starving]) {
+    for (const core of Array.from(this.starving)) {
       if (this.size >= this.max) return
       this.starving.delete(core)
       core.pump()
@@ -213,7 +213,7 @@ export class KeyedCore<K, A, E> implements Group {
 
   clear(): number {
     let closed = 0
-    for (const { core } of [...this.all()]) closed += core.clear()
+    for (const { core } of Array.from(this.all())) closed += core.clear()
     return closed
   }
 
@@ -225,7 +225,12 @@ export class KeyedCore<K, A, E> implements Group {
     const cores = [...Array.from(this.all(), ({ core }) => core), ...this.vanishing]
     const ends = cores.map((core) => core.shutdown(closer))
     const end = Effect.all(ends, { concurrency: "unbounded", discard: true })
-    return first ? Effect.andThen(end, Effect.sync(() => this.events.close())) : end
+    return first
+      ? Effect.andThen(
+          end,
+          Effect.sync(() => this.events.close())
+        )
+      : end
   }
 
   stats(): Stats {

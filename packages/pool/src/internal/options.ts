@@ -130,7 +130,10 @@ export const resolve = <A, E, R>(options: Options<A, E, R>): Settings<A, E> => {
   }
 }
 
-const sizes = (read: Reader, options: Options<any, any, any>): { readonly min: number; readonly max: number } => {
+const sizes = (
+  read: Reader,
+  options: Options<any, any, any>
+): { readonly min: number; readonly max: number } => {
   if (options.size !== undefined) {
     if (options.min !== undefined || options.max !== undefined) {
       read.reject("size", options.size, "given alone: it stands for both min and max")

@@ -91,8 +91,7 @@ export const use = <A, E, B, E2, R2>(
           ? Effect.flatMap(wait(lease), () => runBody(core, lease, f))
           : runBody(core, lease, f)
       }),
-      () => endUse(core, lease),
-      true
+      () => endUse(core, lease)
     )
   })
 
@@ -108,8 +107,7 @@ export const tryUse = <A, E, B, E2, R2>(
           ? Effect.asSome(runBody(core, lease, f) as Effect.Effect<B, E2, R2>)
           : Effect.succeedNone
       ),
-      () => endUse(core, lease),
-      true
+      () => endUse(core, lease)
     )
   })
 
