@@ -11,7 +11,10 @@ export class StepScheduler implements Scheduler.Scheduler {
   private readonly tasks: Array<() => void> = []
   private readonly maxOps: number
 
-  /** With `maxOps` of 2, every primitive step of every fiber is a task of its own. */
+  /**
+   * With `maxOps` of 3, every primitive step of every fiber is a task of its own: of the three, two go into
+   * coming back from the yield before.
+   */
   constructor(maxOps = 2048) {
     this.maxOps = maxOps
   }

@@ -179,7 +179,7 @@ export class Core<A, E> {
     let slot = this.next(now)
     if (slot === undefined && this.creating === 0 && this.canGrow()) {
       this.create()
-      slot = this.available.head
+      slot = this.next(now)
     } else if (slot !== undefined && this.isStale(slot, now)) {
       slot = undefined
     }
