@@ -1,10 +1,7 @@
+// `pnpm start [arguments]`: runs the example programs, which also answer --help.
 import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { args, help, root, run } from "./lib.ts"
-
-help(`
-pnpm start [arguments]: runs the example programs (packages/examples/src/start.ts) and passes on the arguments.
-`)
+import { args, root, run } from "./lib.ts"
 
 const program = join(root, "packages/examples/src/start.ts")
 if (existsSync(program)) {

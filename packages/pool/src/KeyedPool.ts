@@ -26,6 +26,7 @@ import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { format } from "effect/Formatter"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
@@ -37,11 +38,11 @@ import type * as Types from "effect/Types"
 import { KeyedCore } from "./internal/keyed.ts"
 import { Reader, resolve } from "./internal/options.ts"
 import * as internal from "./internal/pool.ts"
+import * as report from "./internal/report.ts"
 import { Work } from "./internal/work.ts"
 import type * as Pool from "./Pool.ts"
 import type { PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
-import * as PoolRegistry from "./PoolRegistry.ts"
 
 const TypeId = "~cenote/KeyedPool"
 
@@ -82,7 +83,8 @@ export interface Options<K, A, E, R> extends Omit<
   readonly maxPerKey?: number | undefined
   /**
    * Resources that may exist over all keys. When that many do, an idle resource of another key is closed
-   * to make room, the one that has rested longest first. Default: no limit.
+   * to make room, the one that has rested longest first. Default: no limit. A borrow inside a borrow that
+   * takes all the room for itself is not found to be a deadlock: set `acquireTimeout`.
    */
   readonly max?: number | undefined
   /** A key that nobody has asked for, held or waited for this long vanishes, and its pool is closed. Default 5 min. */
@@ -133,11 +135,11 @@ export const make = <K, A, E, R>(
         Effect.withFiber((fiber) => core.shutdown(fiber))
       )
       if (core.name !== "") {
-        yield* PoolRegistry.register({
+        core.onClosing = yield* internal.register({
           kind: "keyed",
           name: core.name,
           stats: Effect.sync(() => core.stats()),
-          leases: Effect.sync(() => Array.from(core.all(), (entry) => internal.leases(entry.core)).flat()),
+          leases: Effect.sync(() => core.all().flatMap((entry) => report.leases(entry.core))),
           events: core.events.stream
         })
       }
@@ -199,12 +201,7 @@ export const invalidate: {
   <K, A, E>(self: KeyedPool<K, A, E>, item: A): Effect.Effect<void>
 } = dual(2, <K, A, E>(self: KeyedPool<K, A, E>, item: A): Effect.Effect<void> =>
   Effect.withFiber((fiber) => {
-    for (const { core } of coreOf(self).all()) {
-      const slot = core.find(item, fiber)
-      if (slot === undefined) continue
-      core.invalidate(slot, "invalidated")
-      break
-    }
+    coreOf(self).invalidate(item, fiber)
     return Effect.void
   })
 )
@@ -225,7 +222,7 @@ export const clear = <K, A, E>(
 ): Effect.Effect<number> =>
   Effect.sync(() => {
     const core = coreOf(self)
-    return key.length === 0 ? core.clear() : (core.find(key[0])?.core.clear() ?? 0)
+    return key.length === 0 ? core.clear() : (core.find(key[0])?.core.closeIdle(() => "cleared") ?? 0)
   })
 
 /**
@@ -250,7 +247,7 @@ export const close = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
 export const stats = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<Stats<K>> =>
   Effect.sync(() => {
     const core = coreOf(self)
-    return { ...core.stats(), keys: Array.from(core.all(), ({ core, key }) => [key, core.stats()] as const) }
+    return { ...core.stats(), keys: core.all().map(({ core, key }) => [key, report.stats(core)] as const) }
   })
 
 /**
@@ -358,7 +355,7 @@ const makeCore = <K, A, E, R>(
       keyIdle: read.millis("keyIdle", keyIdle, 300_000, "above zero"),
       settingsOf: (key) => ({
         ...shared,
-        name: `${shared.name}[${String(key)}]`,
+        name: `${shared.name}[${typeof key === "string" ? key : format(key)}]`,
         acquire: Effect.suspend(() => acquire(key))
       })
     },

@@ -44,6 +44,7 @@ import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import * as internal from "./internal/pool.ts"
+import * as report from "./internal/report.ts"
 import type { Stats as Stats_ } from "./internal/stats.ts"
 import { type CreateTimeout, NotLeased, type PoolError } from "./PoolError.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
@@ -469,7 +470,7 @@ export const evictExpired = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
  * @since 0.1.0
  */
 export const clear = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
-  Effect.sync(() => internal.core(self).clear())
+  Effect.sync(() => internal.core(self).closeIdle(() => "cleared"))
 
 /**
  * Replaces everything that exists now, as after a change of credentials or a fail-over: what is idle is
@@ -526,7 +527,7 @@ export const close = <A, E>(self: Pool<A, E>): Effect.Effect<void> =>
  * @since 0.1.0
  */
 export const stats = <A, E>(self: Pool<A, E>): Effect.Effect<Stats> =>
-  Effect.sync(() => internal.core(self).stats())
+  Effect.sync(() => report.stats(internal.core(self)))
 
 /**
  * Resources that exist, those being created and those being closed included.
@@ -553,7 +554,7 @@ export const idle = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
  * @since 0.1.0
  */
 export const free = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
-  Effect.sync(() => internal.core(self).room())
+  Effect.sync(() => report.room(internal.core(self)))
 
 /**
  * Borrowers in line.
@@ -571,7 +572,7 @@ export const pending = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
  * @since 0.1.0
  */
 export const leases = <A, E>(self: Pool<A, E>): Effect.Effect<ReadonlyArray<Lease<A>>> =>
-  Effect.sync(() => internal.leases(internal.core(self)))
+  Effect.sync(() => report.leases(internal.core(self)))
 
 /**
  * What happens in the pool from now on, until it has closed. A pool that nobody listens to spends nothing

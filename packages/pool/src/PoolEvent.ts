@@ -18,6 +18,7 @@ import type { Phase } from "./PoolError.ts"
  * - `cleared`: `Pool.clear`
  * - `shrunk`: the pool was resized to fewer
  * - `stolen`: a keyed pool needed the room for another key
+ * - `keyIdle`: nobody had asked a keyed pool for its key for that long
  * - `abandoned`: its creation came too late, or the pool closed meanwhile
  * - `poolClosed`: the pool closed
  *
@@ -35,6 +36,7 @@ export type CloseReason =
   | "cleared"
   | "shrunk"
   | "stolen"
+  | "keyIdle"
   | "abandoned"
   | "poolClosed"
 

@@ -108,7 +108,8 @@ export const make = (options: Options = {}): Effect.Effect<TokenPool, never, Sco
 export const get: (self: TokenPool) => Effect.Effect<Token, PoolError, Scope.Scope> = Pool.get
 
 /**
- * Runs an effect while holding a token.
+ * Runs an effect while holding a token. Reads both ways: `withToken(tokens, effect)`, and
+ * `effect.pipe(withToken(tokens))`.
  *
  * @category borrowing
  * @since 0.1.0
@@ -116,9 +117,10 @@ export const get: (self: TokenPool) => Effect.Effect<Token, PoolError, Scope.Sco
 export const withToken: {
   (self: TokenPool): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PoolError, R>
   <A, E, R>(self: TokenPool, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PoolError, R>
-} = dual(2, <A, E, R>(self: TokenPool, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | PoolError, R> =>
-  Pool.use(self, () => effect)
-)
+} = ((self: TokenPool, ...effect: [] | [Effect.Effect<unknown, unknown, unknown>]) =>
+  effect.length === 0
+    ? (effect: Effect.Effect<unknown, unknown, unknown>) => Pool.use(self, () => effect)
+    : Pool.use(self, () => effect[0])) as typeof withToken
 
 /**
  * Runs an effect if a token is free this moment, and gives `Option.none()` at once if not.
@@ -129,11 +131,10 @@ export const withToken: {
 export const tryWithToken: {
   (self: TokenPool): <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<Option.Option<A>, E, R>
   <A, E, R>(self: TokenPool, effect: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R>
-} = dual(
-  2,
-  <A, E, R>(self: TokenPool, effect: Effect.Effect<A, E, R>): Effect.Effect<Option.Option<A>, E, R> =>
-    Pool.tryUse(self, () => effect)
-)
+} = ((self: TokenPool, ...effect: [] | [Effect.Effect<unknown, unknown, unknown>]) =>
+  effect.length === 0
+    ? (effect: Effect.Effect<unknown, unknown, unknown>) => Pool.tryUse(self, () => effect)
+    : Pool.tryUse(self, () => effect[0])) as typeof tryWithToken
 
 /**
  * Takes a token until {@link release}.

@@ -179,7 +179,9 @@ class Run {
     Effect.suspend(() => {
       expect(this.closed.has(item), "closed twice").toBe(false)
       this.closed.add(item)
-      return Effect.flatMap(this.act("destroy", item.id), (_) => (_ === "ok" ? Effect.void : Effect.die("no close")))
+      return Effect.flatMap(this.act("destroy", item.id), (_) =>
+        _ === "ok" ? Effect.void : Effect.die("no close")
+      )
     })
 
   private act(action: Action, id: number): Effect.Effect<"ok" | "fail"> {

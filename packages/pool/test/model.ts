@@ -46,6 +46,8 @@ interface Resource {
   uses: number
   createdAt: number
   idleSince: number
+  /** Its place in the order in which resources came to rest. */
+  turn: number
   goodAt: number
   condemned: boolean
   /** The borrower that it is being validated for. */
@@ -76,6 +78,7 @@ export class Model {
   readonly totals = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
   readonly mode: Record<Action, Outcome> = { create: "ok", validate: "ok", reset: "ok", destroy: "ok" }
   private serial = 0
+  private turns = 0
   private refillAt = 0
   private refillPause = 100
   private forceAt = Infinity
@@ -118,11 +121,13 @@ export class Model {
     if (this.closed || this.suspended || this.line.length > 0) return
     const resource = this.next()
     if (resource !== undefined) {
-      if (!this.isStale(resource)) this.lend(resource, b)
+      if (this.isStale(resource)) this.begin(resource, "validate")
+      if (this.available.includes(resource)) this.lend(resource, b)
       this.settle()
     } else if (this.count("creating") === 0 && this.canGrow()) {
       this.create()
       if (this.available.length > 0) this.lend(this.available[0]!, b)
+      this.settle()
     }
   }
 
@@ -135,7 +140,10 @@ export class Model {
     resource.holders.splice(resource.holders.indexOf(b), 1)
     if (resource.phase !== "ready") return
     resource.goodAt = this.now
-    if (resource.holders.length === 0) resource.idleSince = this.now
+    if (resource.holders.length === 0) {
+      resource.idleSince = this.now
+      resource.turn = ++this.turns
+    }
     const mustGo = this.mustGo(resource)
     if (mustGo && resource.holders.length === 0) this.close(resource)
     else if (mustGo) this.condemn(resource)
@@ -250,7 +258,9 @@ export class Model {
       })
     }
     for (const resource of [...this.resources]) {
-      if (resource.pending !== undefined && this.now >= resource.pending.dueAt) this.onTimeout(resource)
+      if (resource.pending === undefined || this.now < resource.pending.dueAt) continue
+      this.onTimeout(resource)
+      this.settle()
     }
     if (this.closed) return
     while (
@@ -342,6 +352,7 @@ export class Model {
       uses: 0,
       createdAt: 0,
       idleSince: 0,
+      turn: 0,
       goodAt: 0,
       condemned: false,
       checkedFor: undefined,
@@ -415,6 +426,7 @@ export class Model {
     this.refillPause = 100
     resource.phase = "ready"
     resource.createdAt = resource.idleSince = resource.goodAt = this.now
+    resource.turn = ++this.turns
     if (resource.condemned || this.live() > this.max) return this.close(resource)
     this.serveHead(resource)
     this.offer(resource)
@@ -455,12 +467,12 @@ export class Model {
     } else if (resource.holders.length > 0) {
       this.available.push(resource)
     } else {
-      // By the time since which they rest.
+      // In the order in which they came to rest.
       let at = this.available.length
       while (
         at > 0 &&
         this.available[at - 1]!.holders.length === 0 &&
-        this.available[at - 1]!.idleSince > resource.idleSince
+        this.available[at - 1]!.turn > resource.turn
       )
         at--
       this.available.splice(at, 0, resource)
@@ -477,9 +489,13 @@ export class Model {
   }
 
   private isExpired(resource: Resource): boolean {
-    return (this.config.maxAge && this.now - resource.createdAt > times.maxAge) ||
-      (this.config.maxIdle && resource.holders.length === 0 && this.live() > this.min &&
+    return (
+      (this.config.maxAge && this.now - resource.createdAt > times.maxAge) ||
+      (this.config.maxIdle &&
+        resource.holders.length === 0 &&
+        this.live() > this.min &&
         this.now - resource.idleSince > times.maxIdle)
+    )
   }
 
   private isStale(resource: Resource): boolean {

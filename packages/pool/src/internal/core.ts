@@ -1,50 +1,50 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Random from "effect/Random"
+import { Random } from "effect/Random"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import {
-  AcquireTimeout,
-  CreateTimeout,
+  type CreateTimeout,
   LineFull,
-  type Phase,
   PoolClosed,
   type PoolError,
   ValidationFailed,
   WouldDeadlock
 } from "../PoolError.ts"
-import { type CloseReason, PoolEvent } from "../PoolEvent.ts"
+import type { CloseReason, PoolEvent } from "../PoolEvent.ts"
 import { createResource } from "./create.ts"
-import { Deadlock } from "./deadlock.ts"
-import { Events } from "./events.ts"
+import { Deadlock, suspicionMillis } from "./deadlock.ts"
+import { type EventFields, Events } from "./events.ts"
 import type { Lease } from "./lease.ts"
+import { Line } from "./line.ts"
 import { List } from "./list.ts"
-import type { Lease as LeaseInfo } from "../Pool.ts"
 import { Reader, type Settings } from "./options.ts"
+import { acquireTimeout, spanName, stats } from "./report.ts"
+import { Shelf } from "./shelf.ts"
 import { Slot } from "./slot.ts"
-import type { Stats } from "./stats.ts"
-import { Alarm, isDue, isOver, overAt, Work } from "./work.ts"
-
-/** How long every holder's family must have stood in line, and nothing come back, to be called a deadlock. */
-const suspicionMillis = 5_000
+import { Alarm, isDue, isOver, overAt, type Work } from "./work.ts"
 
 /** The pauses between attempts to get back to `min` after a failed one, unless a borrower asks first. */
 const refillPauses = { first: 100, most: 30_000 }
+
+/** Counts all who ever joined a line: turns compare across pools, and never tie as readings of a clock do. */
+let tickets = 0
 
 /** Decides over the room that several pools share. See keyed.ts. */
 export interface Group {
   /** Takes one place of the shared room; if there is none, remembers that `core` wants it. */
   readonly take: (core: Core<any, any>) => boolean
+  /** How many places `take` would give, counting those that can be had without any borrower's return. */
+  readonly room: () => number
   /** A place will be free as soon as what is in it has closed. */
   readonly leaving: () => void
   /** A place that was {@link leaving} is free. */
-  readonly left: () => void
-  /** `core` has something at rest. */
-  readonly rests: (core: Core<any, any>) => void
+  readonly left: (core: Core<any, any>) => void
+  /** A resource of `core` is at rest, and nobody of its own line wants it. */
+  readonly rests: (core: Core<any, any>, slot: Slot<any>) => void
   /** Whether `core` must give up a resource that comes back, because others need the room more. */
   readonly claims: (core: Core<any, any>) => boolean
   /** Where the pools of the group tell what happens. */
@@ -64,12 +64,12 @@ export class Core<A, E> {
 
   /** Everything that counts against `max`: creating, at rest, on loan, busy and closing. */
   readonly slots = new Set<Slot<A>>()
-  /** What can be lent now: ready, room for a borrower, not condemned, not reserved. By `idleSince`. */
-  readonly available = new List<Slot<A>>()
-  /** Borrowers without a resource, oldest first, so by deadline too. */
-  readonly line = new List<Lease<A, E>>()
+  readonly shelf: Shelf<A>
+  readonly line: Line<A, E>
   /** Loans, oldest first. */
   readonly loans = new List<Lease<A, E>>()
+  /** Loans by `Pool.acquire`, by their resource. */
+  private readonly manual = new Map<A, Array<Lease<A, E>>>()
 
   /** Slots that are "ready" without a borrower. */
   idle = 0
@@ -79,17 +79,14 @@ export class Core<A, E> {
   closing = 0
   /** Slots that are "busy" because they are being validated. */
   validating = 0
-
-  created = 0
-  destroyed = 0
-  borrowed = 0
-  timeouts = 0
-  failures = 0
+  readonly totals = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
+  /** When somebody last held or waited, in monotonic milliseconds. Kept for groups alone. */
+  usedAt = 0
 
   /** Slots made so far: the next one's number. */
   private serial = 0
-  /** Borrowers whose wait is over, and who have not been woken. */
-  private ready: Array<Lease<A, E>> = []
+  /** Times that a resource came to rest so far. */
+  private turns = 0
   private pumping = false
   /** Something changed while pumping. */
   private pumpAgain = false
@@ -98,43 +95,45 @@ export class Core<A, E> {
   /** Until when creating for `min` alone waits; above 0 only after a failure to create. */
   private refillAt = 0
   private refillPause = refillPauses.first
-  /** Since when every loan's family has stood in line. */
-  private suspectedAt: number | undefined = undefined
-
   /** Who waits until there are `min`. */
-  readonly warmUps = new Set<(result: Effect.Effect<void, E | PoolError>) => void>()
+  readonly warmUps = new Set<(result: Exit.Exit<void, E | PoolError>) => void>()
   /** Calls off what closing would do by force. */
   private stopForce: (() => void) | undefined = undefined
-  /** Loans by `Pool.acquire`, by their resource. */
-  private readonly manual = new Map<A, Array<Lease<A, E>>>()
+  /** Called once, when the pool stops lending for good. */
+  onClosing: (() => void) | undefined = undefined
+  private readonly terminated = Deferred.makeUnsafe<void>()
 
   readonly settings: Settings<A, E>
-  readonly group: Group | undefined
   readonly work: Work
   readonly events: Events
-  readonly deadlock: Deadlock | undefined
-  readonly terminated = Deferred.makeUnsafe<void>()
+  readonly group: Group | undefined
+  readonly deadlock: Deadlock<A, E> | undefined
+  /** Whether anything depends on when a resource was given back. */
+  private readonly timed: boolean
   private readonly alarm: Alarm
-  private readonly dispatcher: SchedulerDispatcher
-  private readonly random: (typeof Random.Random)["Service"]
+  private readonly random: Random
 
   constructor(settings: Settings<A, E>, work: Work, dispatcher: SchedulerDispatcher, group?: Group) {
+    const { acquireTimeout, keepAlive, maxAge, maxIdle, validate } = settings
     this.settings = settings
     this.min = settings.min
     this.max = settings.max
-    this.group = group
     this.work = work
-    this.dispatcher = dispatcher
-    this.random = Context.get(work.context, Random.Random)
-    this.events = group?.events ?? new Events(work, settings.name)
+    this.group = group
+    this.events = group?.events ?? new Events(work.clock)
+    this.shelf = new Shelf(settings.order)
+    this.line = new Line(dispatcher)
     this.alarm = new Alarm(work, (now) => this.onAlarm(now))
+    this.random = Context.get(work.context, Random)
+    this.timed =
+      validate !== undefined || group !== undefined || Math.min(maxAge, maxIdle, keepAlive) < Infinity
     // With a deadline a deadlock resolves itself, and borrows need not be marked.
-    this.deadlock = settings.acquireTimeout === Infinity ? new Deadlock(this) : undefined
+    this.deadlock = acquireTimeout === Infinity ? new Deadlock(this, this.loans, this.line) : undefined
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Borrowing
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   /**
    * Serves `lease` at once if nobody is ahead of it, else puts it in the line. Afterwards it is "held",
@@ -142,50 +141,43 @@ export class Core<A, E> {
    */
   ask(lease: Lease<A, E>): void {
     const now = this.work.now()
-    if (this.line.size === 0 && !this.suspended && this.state === "open") {
-      const slot = this.next(now)
-      if (slot !== undefined && !this.isStale(slot, now)) {
-        this.lend(slot, lease, now, 0)
-        if (this.settings.targetUtilization < 1) this.pump()
-        return
-      }
+    const slot = this.freshSlot(now)
+    if (slot !== undefined) {
+      this.lend(slot, lease, now)
+      if (this.settings.targetUtilization < 1) this.pump()
+    } else if (this.state !== "open") {
+      this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
+    } else if (this.isLineFull()) {
+      const { maxWaiting, name } = this.settings
+      if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "LineFull" })
+      this.refuse(lease, new LineFull({ pool: name, maxWaiting, stats: stats(this) }))
+    } else {
+      this.joinLine(lease, now)
+      this.pump()
+      if (lease.state === "waiting") this.checkDeadlock(lease)
     }
-    if (this.state !== "open") return this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
-    if (this.settings.maxWaiting !== Infinity && this.waitingForOthers() >= this.settings.maxWaiting) {
-      this.reject(lease, "LineFull")
-      return this.refuse(
-        lease,
-        new LineFull({ pool: this.settings.name, maxWaiting: this.settings.maxWaiting, stats: this.stats() })
-      )
-    }
-    lease.state = "waiting"
-    lease.since = now
-    this.line.push(lease)
-    this.deadlock?.joined(lease)
-    if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(now + this.settings.acquireTimeout)
-    if (this.events.heard) {
-      this.events.publish(
-        PoolEvent.WaitStarted({ ...this.stamp(), fiber: lease.fiber.id, position: this.line.size })
-      )
-    }
-    this.pump()
-    if (lease.state === "waiting") this.checkDeadlock(lease)
   }
 
-  /** Serves `lease` if that needs no wait at all. What has to be created first is on its way afterwards. */
+  /** Serves `lease` if that needs no wait at all. What it would have had to wait for is under way afterwards. */
   tryAsk(lease: Lease<A, E>): boolean {
-    if (this.state !== "open" || this.suspended || this.line.size > 0) return false
+    if (!this.isOpen()) return false
     const now = this.work.now()
     let slot = this.next(now)
-    if (slot === undefined && this.creating === 0 && this.canGrow()) {
+    if (slot !== undefined && this.isStale(slot, now)) {
+      this.validate(slot, undefined)
+      if (slot.list === undefined) slot = undefined
+    } else if (slot === undefined && this.creating === 0 && this.canGrow()) {
       this.create()
       slot = this.next(now)
-    } else if (slot !== undefined && this.isStale(slot, now)) {
-      slot = undefined
     }
     if (slot === undefined) return false
-    this.lend(slot, lease, now, 0)
+    this.lend(slot, lease, now)
     return true
+  }
+
+  /** Whether a borrower who asks now is served at once. */
+  isReady(): boolean {
+    return this.freshSlot(this.work.now()) !== undefined
   }
 
   /** Ends a borrow, however far it came: leaves the line, or gives back. Does nothing the second time. */
@@ -195,13 +187,7 @@ export class Core<A, E> {
     this.leaveLine(lease)
     lease.state = "done"
     if (this.events.heard) {
-      this.events.publish(
-        PoolEvent.WaitCancelled({
-          ...this.stamp(),
-          fiber: lease.fiber.id,
-          waited: this.work.now() - lease.since
-        })
-      )
+      this.tell("WaitCancelled", { fiber: lease.fiber.id, waited: this.work.now() - lease.since })
     }
   }
 
@@ -224,42 +210,34 @@ export class Core<A, E> {
     return true
   }
 
-  private lend(slot: Slot<A>, lease: Lease<A, E>, now: number, waited: number): void {
+  private lend(slot: Slot<A>, lease: Lease<A, E>, now: number): void {
     if (slot.leases++ === 0) this.idle--
     slot.uses++
-    if (slot.leases >= this.settings.concurrency) this.available.remove(slot)
+    if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
+    if (this.events.heard) {
+      const waited = lease.state === "waiting" ? now - lease.since : 0
+      this.tell("Borrowed", { resource: slot.id, fiber: lease.fiber.id, waited })
+    }
     lease.state = "held"
     lease.slot = slot
     lease.since = now
     lease.span = lease.fiber.cache.span
     this.loans.push(lease)
-    this.borrowed++
+    this.totals.borrowed++
     if (this.settings.leakAfter !== Infinity) this.alarm.arm(now + this.settings.leakAfter)
-    if (this.events.heard) {
-      this.events.publish(
-        PoolEvent.Borrowed({ ...this.stamp(), resource: slot.id, fiber: lease.fiber.id, waited })
-      )
-    }
   }
 
   private giveBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
-    const now = this.work.now()
+    const now = this.timed || this.events.heard ? this.work.now() : 0
     this.loans.remove(lease)
     this.deadlock?.returned(lease)
-    this.suspectedAt = undefined
+    this.usedAt = now
     lease.state = "done"
     lease.slot = undefined
     if (this.events.heard) {
-      this.events.publish(
-        PoolEvent.Returned({
-          ...this.stamp(),
-          resource: slot.id,
-          fiber: lease.fiber.id,
-          held: now - lease.since
-        })
-      )
+      this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held: now - lease.since })
     }
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
@@ -268,6 +246,7 @@ export class Core<A, E> {
     if (slot.leases === 0) {
       this.idle++
       slot.idleSince = now
+      slot.turn = ++this.turns
     }
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) {
@@ -284,21 +263,17 @@ export class Core<A, E> {
   private reasonToClose(slot: Slot<A>, now: number): CloseReason | undefined {
     if (slot.condemned !== undefined) return slot.condemned
     if (this.state !== "open") return "poolClosed"
-    if (
-      this.settings.maxAge !== Infinity &&
-      (this.settings.maxAge === 0 || isOver(slot.maxAge, slot.createdAt, now))
-    ) {
-      return "maxAge"
-    }
+    const { maxAge, maxIdle } = this.settings
+    if (maxAge !== Infinity && (maxAge === 0 || isOver(slot.maxAge, slot.createdAt, now))) return "maxAge"
     if (slot.leases > 0) return undefined
-    if (this.settings.maxIdle === 0) return "maxIdle"
+    if (maxIdle === 0) return "maxIdle"
     if (this.live() > this.max) return "shrunk"
-    return this.group?.claims(this) === true ? "stolen" : undefined
+    return this.group !== undefined && this.group.claims(this) ? "stolen" : undefined
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // The line
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   /**
    * Serves the line as far as that is possible now, and creates what is missing. Whoever changes anything
@@ -310,53 +285,64 @@ export class Core<A, E> {
       return
     }
     this.pumping = true
-    do {
-      this.pumpAgain = false
-      if (this.state === "open") this.serve()
-    } while (this.pumpAgain)
-    this.pumping = false
+    try {
+      do {
+        this.pumpAgain = false
+        if (this.state === "open") this.serve()
+      } while (this.pumpAgain)
+    } finally {
+      this.pumping = false
+    }
   }
 
   private serve(): void {
     while (true) {
-      this.lendAvailable()
+      this.lendFromShelf()
       if (!this.wantsMore() || !this.canGrow()) return
       // It may be there when this returns.
       this.create()
     }
   }
 
-  private lendAvailable(): void {
-    if (this.suspended || this.line.head === undefined || this.available.head === undefined) return
+  private lendFromShelf(): void {
+    if (this.suspended || this.line.head === undefined || this.shelf.size === 0) return
     const now = this.work.now()
     let slot: Slot<A> | undefined
     while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
       if (!this.isStale(slot, now)) this.serveHead(slot, now)
       // One validation for each that waits, beside what is being created: the first to end serves.
-      else if (this.validating < this.demand()) this.validate(slot, this.nthInLine(this.validating))
+      else if (this.validating < this.demand()) this.validate(slot, this.line.nth(this.validating))
       else return
     }
   }
 
   private serveHead(slot: Slot<A>, now: number): void {
     const lease = this.line.head!
-    const waited = now - lease.since
     this.leaveLine(lease)
-    this.lend(slot, lease, now, waited)
-    this.wake(lease)
+    this.lend(slot, lease, now)
+    this.line.wake(lease)
+  }
+
+  private joinLine(lease: Lease<A, E>, now: number): void {
+    lease.state = "waiting"
+    lease.since = now
+    lease.ticket = ++tickets
+    this.line.push(lease)
+    this.deadlock?.joined(lease)
+    if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(now + this.settings.acquireTimeout)
+    if (this.events.heard) this.tell("WaitStarted", { fiber: lease.fiber.id, position: this.line.size })
   }
 
   private leaveLine(lease: Lease<A, E>): void {
     this.line.remove(lease)
     this.deadlock?.left(lease)
+    if (this.group !== undefined) this.usedAt = this.work.now()
   }
 
   /** Fails a borrower that waits. */
   private fail(lease: Lease<A, E>, cause: Cause.Cause<E | PoolError>): void {
     this.leaveLine(lease)
-    lease.state = "done"
-    lease.failure = Exit.failCause(cause)
-    this.wake(lease)
+    this.line.fail(lease, cause)
   }
 
   /** Fails a borrower that has just asked. */
@@ -365,29 +351,22 @@ export class Core<A, E> {
     lease.failure = Exit.fail(error)
   }
 
-  /** Borrowers are woken together in a task of their own, never on the stack of the one who gives back. */
-  private wake(lease: Lease<A, E>): void {
-    if (this.ready.push(lease) === 1) this.dispatcher.scheduleTask(this.wakeAll, 0)
+  private isOpen(): boolean {
+    return this.line.size === 0 && !this.suspended && this.state === "open"
   }
 
-  private readonly wakeAll = (): void => {
-    const ready = this.ready
-    this.ready = []
-    for (const lease of ready) lease.resume?.(Effect.void)
-  }
-
-  private nthInLine(n: number): Lease<A, E> | undefined {
-    let lease = this.line.head
-    while (lease !== undefined && n-- > 0) lease = lease.next
-    return lease
+  /** What a newcomer can be lent at once. */
+  private freshSlot(now: number): Slot<A> | undefined {
+    if (!this.isOpen()) return undefined
+    const slot = this.next(now)
+    return slot === undefined || this.isStale(slot, now) ? undefined : slot
   }
 
   /** The resource to lend next; closes the expired that stand before it. */
   private next(now: number): Slot<A> | undefined {
-    const { available, settings } = this
     let slot: Slot<A> | undefined
-    while ((slot = settings.order === "lifo" ? available.tail : available.head) !== undefined) {
-      const expired = this.expiry(slot, now)
+    while ((slot = this.shelf.next) !== undefined) {
+      const expired = this.timed ? this.expiry(slot, now) : undefined
       if (expired === undefined) return slot
       if (slot.leases === 0) this.close(slot, expired)
       else this.condemn(slot, expired)
@@ -397,11 +376,8 @@ export class Core<A, E> {
 
   /** Whether a resource has to be validated before it is lent. */
   private isStale(slot: Slot<A>, now: number): boolean {
-    return (
-      this.settings.validate !== undefined &&
-      slot.leases === 0 &&
-      now - slot.knownGoodAt >= this.settings.validateAfterIdle
-    )
+    const { validate, validateAfterIdle } = this.settings
+    return validate !== undefined && slot.leases === 0 && now - slot.knownGoodAt >= validateAfterIdle
   }
 
   private expiry(slot: Slot<A>, now: number): CloseReason | undefined {
@@ -415,14 +391,15 @@ export class Core<A, E> {
 
   /** Resources that would serve the whole line. */
   private demand(): number {
-    return this.settings.concurrency === 1
-      ? this.line.size
-      : Math.ceil(this.line.size / this.settings.concurrency)
+    const { concurrency } = this.settings
+    return concurrency === 1 ? this.line.size : Math.ceil(this.line.size / concurrency)
   }
 
-  /** Resources that the line wants beyond those that are on their way. */
+  /** Resources that the line wants beyond those that are on their way, as far as they may be created. */
   shortage(): number {
-    return this.suspended ? 0 : Math.max(0, this.demand() - this.creating - this.validating)
+    if (this.suspended || this.line.head === undefined) return 0
+    const wanted = this.demand() - this.creating - this.validating
+    return Math.min(wanted, this.max - this.slots.size, this.settings.createConcurrency - this.creating)
   }
 
   private wantsMore(): boolean {
@@ -431,11 +408,8 @@ export class Core<A, E> {
     if (live >= this.max) return false
     if (live < this.min) return this.refillAt === 0
     const { concurrency, targetUtilization } = this.settings
-    return (
-      targetUtilization < 1 &&
-      !this.suspended &&
-      live < Math.ceil((this.loans.size + this.line.size) / targetUtilization / concurrency)
-    )
+    if (targetUtilization === 1 || this.suspended) return false
+    return live < Math.ceil((this.loans.size + this.line.size) / targetUtilization / concurrency)
   }
 
   private canGrow(): boolean {
@@ -451,16 +425,18 @@ export class Core<A, E> {
     return this.slots.size - this.closing
   }
 
-  /** How many in line wait for another borrower, and not just for a resource to be created or validated. */
-  private waitingForOthers(): number {
-    const coming =
-      this.creating + this.validating + this.available.size + Math.max(0, this.max - this.slots.size)
-    return this.line.size - coming * this.settings.concurrency
+  /** Whether as many as allowed wait for another borrower, and not just for a resource to be made ready. */
+  private isLineFull(): boolean {
+    const { concurrency, maxWaiting } = this.settings
+    if (maxWaiting === Infinity) return false
+    const growth = Math.min(Math.max(0, this.max - this.slots.size), this.group?.room() ?? Infinity)
+    const coming = this.creating + this.validating + this.shelf.size + growth
+    return this.line.size - coming * concurrency >= maxWaiting
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Resources
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   private create(): void {
     const slot = new Slot<A>(++this.serial)
@@ -469,10 +445,9 @@ export class Core<A, E> {
     this.creating++
     slot.creator = this.work.fork(
       createResource(slot, this.settings, this.work, (cause, willRetry) => {
-        this.failures++
+        this.totals.failures++
         this.lastFailure = cause
-        if (this.events.heard)
-          this.events.publish(PoolEvent.CreateFailed({ ...this.stamp(), cause, willRetry }))
+        if (this.events.heard) this.tell("CreateFailed", { cause, willRetry })
       })
     )
     slot.creator.addObserver((exit) =>
@@ -493,14 +468,13 @@ export class Core<A, E> {
     slot.createdAt = slot.knownGoodAt = slot.idleSince = now
     slot.maxAge =
       maxAge === Infinity ? Infinity : maxAge * (1 - maxAgeJitter * this.random.nextDoubleUnsafe())
+    slot.turn = ++this.turns
     this.idle++
-    this.created++
+    this.totals.created++
     this.lastFailure = undefined
     this.refillAt = 0
     this.refillPause = refillPauses.first
-    if (this.events.heard) {
-      this.events.publish(PoolEvent.Created({ ...this.stamp(), resource: slot.id, took: now - startedAt }))
-    }
+    if (this.events.heard) this.tell("Created", { resource: slot.id, took: now - startedAt })
     this.settleWarmUps()
     if (slot.condemned !== undefined) return this.close(slot, slot.condemned)
     if (this.state !== "open") return this.close(slot, "abandoned")
@@ -508,6 +482,8 @@ export class Core<A, E> {
     // Whatever its limits are, it serves whom it was created for.
     if (this.line.head !== undefined && !this.suspended) this.serveHead(slot, now)
     this.offer(slot)
+    // One more than `min` lets those expire that were kept for it.
+    if (this.min > 0) this.alarm.arm(this.nextDeadline())
   }
 
   private onCreateFailed(slot: Slot<A>, cause: Cause.Cause<E | CreateTimeout>): void {
@@ -529,24 +505,11 @@ export class Core<A, E> {
   /** Puts a resource where the next borrower finds it. */
   private offer(slot: Slot<A>): void {
     if (slot.leases < this.settings.concurrency && slot.condemned === undefined && slot.reservations === 0) {
-      if (slot.leases === 0) this.available.remove(slot)
-      if (slot.list === undefined) this.insertAvailable(slot)
-      if (slot.leases === 0) {
-        this.alarm.arm(this.idleDeadline(slot))
-        this.group?.rests(this)
-      }
+      this.shelf.put(slot)
+      if (slot.leases === 0 && this.timed) this.alarm.arm(this.idleDeadline(slot))
     }
     this.pump()
-  }
-
-  private insertAvailable(slot: Slot<A>): void {
-    // Those created ahead of any borrower come out in the order of their creation, also last in, first out.
-    if (slot.uses === 0 && this.settings.order === "lifo") return this.available.insertAfter(undefined, slot)
-    if (slot.leases > 0) return this.available.push(slot)
-    let anchor = this.available.tail
-    while (anchor !== undefined && anchor.leases === 0 && anchor.idleSince > slot.idleSince)
-      anchor = anchor.previous
-    this.available.insertAfter(anchor, slot)
+    if (this.group !== undefined && slot.list !== undefined && slot.leases === 0) this.group.rests(this, slot)
   }
 
   /** Asks whether an idle resource is still good, for `lease` or, without one, to keep it alive. */
@@ -560,10 +523,7 @@ export class Core<A, E> {
       const checkedFor = slot.checkedFor as Lease<A, E> | undefined
       slot.checkedFor = undefined
       if (slot.phase !== "busy") return
-      if (exit !== undefined && exit._tag === "Success" && exit.value) {
-        slot.knownGoodAt = this.work.now()
-        return this.unoccupy(slot, "validated")
-      }
+      if (exit !== undefined && exit._tag === "Success" && exit.value) return this.unoccupy(slot, "validated")
       if (checkedFor?.state === "waiting" && ++checkedFor.failedChecks >= this.settings.validateAttempts) {
         const attempts = checkedFor.failedChecks
         this.fail(checkedFor, Cause.fail(new ValidationFailed({ pool: this.settings.name, attempts })))
@@ -578,14 +538,14 @@ export class Core<A, E> {
     slot.worker = this.work.bounded(reset, this.settings.resetTimeout, (exit) => {
       if (slot.phase !== "busy") return
       if (exit?._tag === "Success") return this.unoccupy(slot, "reset")
-      this.log("a resource could not be reset, and is closed", exit)
+      this.warn("a resource could not be reset, and is closed", exit)
       this.close(slot, "resetFailed")
     })
   }
 
   /** Takes a resource that nobody holds, to do something with it that no borrower may see. */
   private occupy(slot: Slot<A>): void {
-    this.available.remove(slot)
+    this.shelf.remove(slot)
     slot.phase = "busy"
     this.idle--
   }
@@ -594,6 +554,7 @@ export class Core<A, E> {
     const now = this.work.now()
     slot.phase = "ready"
     this.idle++
+    if (after === "validated") slot.knownGoodAt = now
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) return this.close(slot, ending)
     // What has just been validated is lent whatever `validateAfterIdle` is.
@@ -603,38 +564,34 @@ export class Core<A, E> {
 
   private condemn(slot: Slot<A>, reason: CloseReason): void {
     slot.condemned ??= reason
-    this.available.remove(slot)
+    this.shelf.remove(slot)
   }
 
-  /** Closes a resource that nobody holds. Its slot stays taken until that is done, or has taken too long. */
-  close(slot: Slot<A>, reason: CloseReason): void {
-    this.available.remove(slot)
+  /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
+  private close(slot: Slot<A>, reason: CloseReason): void {
+    this.shelf.remove(slot)
     if (slot.phase === "ready" && slot.leases === 0) this.idle--
     this.leave(slot)
     slot.condemned ??= reason
     slot.worker?.interruptUnsafe()
     const finalize = slot.scope === undefined ? Effect.void : Scope.close(slot.scope, Exit.void)
     slot.scope = undefined
-    const done = (exit: Exit.Exit<void, unknown> | undefined): void => {
-      this.destroyed++
-      if (exit === undefined || exit._tag === "Failure") this.log("a resource did not close cleanly", exit)
+    this.work.ended(this.work.fork(finalize), this.settings.destroyTimeout, (exit) => {
+      this.totals.destroyed++
+      if (exit === undefined || exit._tag === "Failure") this.warn("a resource did not close cleanly", exit)
       if (this.events.heard) {
-        this.events.publish(
-          PoolEvent.Closed({
-            ...this.stamp(),
-            resource: slot.id,
-            reason,
-            age: this.work.now() - slot.createdAt,
-            uses: slot.uses,
-            failure: exit?._tag === "Failure" ? exit.cause : undefined,
-            timedOut: exit === undefined
-          })
-        )
+        this.tell("Closed", {
+          resource: slot.id,
+          reason,
+          age: this.work.now() - slot.createdAt,
+          uses: slot.uses,
+          failure: exit?._tag === "Failure" ? exit.cause : undefined,
+          timedOut: exit === undefined
+        })
       }
       this.gone(slot)
-    }
-    this.work.ended(this.work.fork(finalize), this.settings.destroyTimeout, done)
-    // Fewer are left than `min`, perhaps, and that does not have to wait for the end of this one.
+    })
+    // There may be fewer than `min` now, and that need not wait for the end of this one.
     if (slot.phase === "closing") this.pump()
   }
 
@@ -649,35 +606,30 @@ export class Core<A, E> {
   private gone(slot: Slot<A>): void {
     this.closing--
     this.slots.delete(slot)
-    this.group?.left()
+    this.group?.left(this)
     if (this.state === "open") this.pump()
     else this.checkTerminated()
   }
 
-  /** Closes the resource that has been idle longest, if there is one. */
-  stealIdle(): boolean {
-    for (const slot of this.available) {
-      if (slot.leases > 0) continue
-      this.close(slot, "stolen")
-      return true
-    }
-    return false
-  }
-
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Operations on the whole pool
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
+  /** The slot that has `item`. Equal values may be pooled more than once: one that `fiber` holds is meant. */
   find(item: A, fiber: unknown): Slot<A> | undefined {
-    let found: Slot<A> | undefined
-    // Equal values may be pooled more than once: the one that the caller itself holds is meant.
-    for (const lease of this.loans) {
-      if (Object.is(lease.slot!.value, item) && (found === undefined || lease.fiber === fiber))
-        found = lease.slot
-    }
+    let found = this.findLent(item, fiber)
     if (found !== undefined) return found
     for (const slot of this.slots) {
-      if ((slot.phase === "ready" || slot.phase === "busy") && Object.is(slot.value, item)) return slot
+      if ((slot.phase !== "ready" && slot.phase !== "busy") || !Object.is(slot.value, item)) continue
+      if (slot.leases > 0) return slot
+      found ??= slot
+    }
+    return found
+  }
+
+  findLent(item: A, fiber: unknown): Slot<A> | undefined {
+    for (const { fiber: holder, slot } of this.loans) {
+      if (holder === fiber && Object.is(slot!.value, item)) return slot
     }
     return undefined
   }
@@ -687,13 +639,11 @@ export class Core<A, E> {
     else if (slot.phase !== "closing") this.condemn(slot, reason)
   }
 
-  /** Closes idle resources, those that have been idle longest first, and says how many. */
+  /** Closes those resources at rest for which there is a reason, and says how many. */
   closeIdle(reason: (slot: Slot<A>) => CloseReason | undefined): number {
     let closed = 0
-    // Of those that are idle now: closing one may at once make room for a new one.
-    for (const slot of Array.from(this.available)) {
-      if (slot.phase !== "ready" || slot.leases > 0) continue
-      const ending = reason(slot)
+    for (const slot of this.shelf.atRest()) {
+      const ending = slot.phase === "ready" && slot.leases === 0 ? reason(slot) : undefined
       if (ending === undefined) continue
       this.close(slot, ending)
       closed++
@@ -701,8 +651,11 @@ export class Core<A, E> {
     return closed
   }
 
-  clear(): number {
-    return this.closeIdle(() => "cleared")
+  /** Lets go of all that nobody holds or waits for. */
+  vacate(reason: CloseReason): void {
+    for (const slot of Array.from(this.slots)) if (slot.phase === "creating") this.abandon(slot)
+    this.closeIdle(() => reason)
+    this.alarm.stop()
   }
 
   evictExpired(): number {
@@ -712,14 +665,14 @@ export class Core<A, E> {
 
   recycle(): void {
     for (const slot of Array.from(this.slots)) this.invalidate(slot, "recycled")
-    if (this.events.heard) this.events.publish(PoolEvent.Recycled(this.stamp()))
+    if (this.events.heard) this.tell("Recycled", {})
   }
 
   resize(min: number, max: number): void {
     new Reader(this.settings.name).sizes(min, max)
     this.min = min
     this.max = max
-    if (this.events.heard) this.events.publish(PoolEvent.Resized({ ...this.stamp(), min, max }))
+    if (this.events.heard) this.tell("Resized", { min, max })
     this.closeIdle(() => (this.live() > this.max ? "shrunk" : undefined))
     this.pump()
     this.alarm.arm(this.nextDeadline())
@@ -729,24 +682,49 @@ export class Core<A, E> {
   suspend(): void {
     if (this.suspended || this.state !== "open") return
     this.suspended = true
-    if (this.events.heard) this.events.publish(PoolEvent.Suspended(this.stamp()))
+    if (this.events.heard) this.tell("Suspended", {})
   }
 
   resume(): void {
     if (!this.suspended) return
     this.suspended = false
-    if (this.events.heard) this.events.publish(PoolEvent.Resumed(this.stamp()))
+    if (this.events.heard) this.tell("Resumed", {})
     this.pump()
   }
 
   reserve(slot: Slot<A>): void {
     slot.reservations++
-    this.available.remove(slot)
+    this.shelf.remove(slot)
   }
 
   unreserve(slot: Slot<A>): void {
     if (--slot.reservations === 0 && slot.phase === "ready") this.offer(slot)
   }
+
+  /**
+   * Calls `settle` once there are `min` resources, or with the first failure to create one. A caller that
+   * gives up takes it out of `warmUps`.
+   */
+  warmUp(settle: (result: Exit.Exit<void, E | PoolError>) => void): void {
+    this.refillAt = 0
+    this.warmUps.add(settle)
+    this.pump()
+    this.settleWarmUps()
+  }
+
+  private settleWarmUps(failure?: Exit.Exit<never, E | PoolError>): void {
+    if (this.warmUps.size === 0) return
+    const isOpen = this.state === "open"
+    if (failure === undefined && isOpen && this.live() - this.creating < this.min) return
+    const result = failure ?? (isOpen ? Exit.void : Exit.fail(new PoolClosed({ pool: this.settings.name })))
+    const settles = Array.from(this.warmUps)
+    this.warmUps.clear()
+    for (const settle of settles) settle(result)
+  }
+
+  // -----------------------------------------------------------------------------
+  // Closing
+  // -----------------------------------------------------------------------------
 
   /**
    * Turns everyone away, closes what is at rest, and waits for the borrowed until `closeTimeout`. Then the
@@ -758,39 +736,41 @@ export class Core<A, E> {
   shutdown(closer: unknown): Effect.Effect<void> {
     if (this.state === "open") this.beginShutdown(closer)
     let holds = false
-    for (const lease of Array.from(this.loans)) {
-      if (lease.fiber !== closer) continue
-      if (lease.kind === "scoped") holds = true
-      else if (lease.slot!.phase === "ready") this.close(lease.slot!, "poolClosed")
+    for (const { fiber, kind, slot } of Array.from(this.loans)) {
+      if (fiber !== closer) continue
+      if (kind === "scoped") holds = true
+      else if (slot!.phase === "ready") this.close(slot!, "poolClosed")
     }
     return holds ? Effect.void : Deferred.await(this.terminated)
   }
 
   private beginShutdown(closer: unknown): void {
+    const { closeTimeout, destroyTimeout, name } = this.settings
     this.state = "closing"
     this.alarm.stop()
-    if (this.events.heard) this.events.publish(PoolEvent.Closing(this.stamp()))
-    for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: this.settings.name })))
+    this.onClosing?.()
+    if (this.events.heard) this.tell("Closing", {})
+    for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: name })))
     this.settleWarmUps()
     for (const slot of Array.from(this.slots)) {
       if (slot.phase === "creating") this.abandon(slot)
       else if (slot.phase === "busy" || (slot.phase === "ready" && slot.leases === 0))
         this.close(slot, "poolClosed")
     }
-    if (this.checkTerminated() || this.settings.closeTimeout === Infinity) return
-    const { closeTimeout, destroyTimeout } = this.settings
+    if (this.checkTerminated() || closeTimeout === Infinity) return
     this.stopForce = this.work.after(closeTimeout, () => {
-      for (const lease of this.loans) if (lease.fiber !== closer) lease.fiber.interruptUnsafe()
+      for (const { fiber } of Array.from(this.loans)) if (fiber !== closer) fiber.interruptUnsafe()
+      if (this.isTerminated()) return
       this.stopForce = this.work.after(destroyTimeout, () => {
-        for (const lease of this.loans)
-          if (lease.slot!.phase === "ready") this.close(lease.slot!, "poolClosed")
+        for (const { slot } of Array.from(this.loans))
+          if (slot?.phase === "ready") this.close(slot, "poolClosed")
       })
     })
   }
 
   /** Stops a creation; its slot goes when the attempt has ended, or has taken too long to. */
   private abandon(slot: Slot<A>): void {
-    // An `acquire` that closes the pool it is called by: see to it when it has ended.
+    // An `acquire` that closes the pool it is called by: `onCreated` sees to it.
     if (slot.creator === undefined) return
     const attempt = slot.creator
     this.creating--
@@ -807,7 +787,7 @@ export class Core<A, E> {
   }
 
   private checkTerminated(): boolean {
-    if (this.state !== "closing" || this.slots.size > 0) return this.state === "closed"
+    if (this.state !== "closing" || this.slots.size > 0) return this.isTerminated()
     this.state = "closed"
     this.stopForce?.()
     if (this.group === undefined) this.events.close()
@@ -815,9 +795,13 @@ export class Core<A, E> {
     return true
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  private isTerminated(): boolean {
+    return this.state === "closed"
+  }
+
+  // -----------------------------------------------------------------------------
   // Time
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   private onAlarm(now: number): void {
     if (this.state !== "open") return
@@ -831,19 +815,20 @@ export class Core<A, E> {
   }
 
   private nextDeadline(): number {
+    const { acquireTimeout, leakAfter } = this.settings
     let next = this.refillAt === 0 ? Infinity : this.refillAt
-    if (this.line.head !== undefined)
-      next = Math.min(next, this.line.head.since + this.settings.acquireTimeout)
-    if (this.suspectedAt !== undefined) next = Math.min(next, this.suspectedAt + suspicionMillis)
-    if (this.settings.leakAfter !== Infinity) {
+    if (this.line.head !== undefined) next = Math.min(next, this.line.head.since + acquireTimeout)
+    if (this.deadlock?.suspectedAt !== undefined)
+      next = Math.min(next, this.deadlock.suspectedAt + suspicionMillis)
+    if (leakAfter !== Infinity) {
       for (const lease of this.loans) {
         if (lease.leaked) continue
-        next = Math.min(next, lease.since + this.settings.leakAfter)
+        next = Math.min(next, lease.since + leakAfter)
         break
       }
     }
-    for (const slot of this.available) {
-      if (slot.leases === 0) next = Math.min(next, this.idleDeadline(slot))
+    if (this.timed) {
+      for (const slot of this.shelf) if (slot.leases === 0) next = Math.min(next, this.idleDeadline(slot))
     }
     return next
   }
@@ -859,59 +844,25 @@ export class Core<A, E> {
 
   private sweepIdle(now: number): void {
     const { keepAlive, maxAge, maxIdle } = this.settings
-    if (maxAge !== Infinity || maxIdle !== Infinity) this.closeIdle((slot) => this.expiry(slot, now))
+    if (Math.min(maxAge, maxIdle) < Infinity) this.closeIdle((slot) => this.expiry(slot, now))
     if (keepAlive === Infinity) return
-    for (const slot of this.available) {
-      if (slot.leases === 0 && isDue(slot.knownGoodAt + keepAlive, now)) this.validate(slot, undefined)
+    for (const slot of this.shelf.atRest()) {
+      if (slot.list !== undefined && isDue(slot.knownGoodAt + keepAlive, now)) this.validate(slot, undefined)
     }
   }
 
   private expireWaiters(now: number): void {
-    const { acquireTimeout } = this.settings
     const waiting = this.line.size
     let position = 1
     for (const lease of this.line) {
-      if (!isDue(lease.since + acquireTimeout, now)) break
-      this.timeOut(lease, now, position++, waiting)
+      if (!isDue(lease.since + this.settings.acquireTimeout, now)) break
+      const error = acquireTimeout(this, lease, now, position++, waiting, this.lastFailure)
+      this.totals.timeouts++
+      if (this.events.heard) {
+        this.tell("TimedOut", { fiber: lease.fiber.id, waited: now - lease.since, phase: error.phase })
+      }
+      this.fail(lease, Cause.fail(error))
     }
-  }
-
-  private timeOut(lease: Lease<A, E>, now: number, position: number, waiting: number): void {
-    const phase = this.phaseOf(lease, position)
-    const longest = this.loans.head
-    this.timeouts++
-    const error = new AcquireTimeout({
-      pool: this.settings.name,
-      phase,
-      timeout: Duration.millis(this.settings.acquireTimeout),
-      position,
-      waiting,
-      stats: this.stats(),
-      longestHeld:
-        longest === undefined
-          ? undefined
-          : {
-              fiber: longest.fiber.id,
-              span: spanName(longest),
-              heldMillis: now - longest.since
-            },
-      lastFailure: this.lastFailure === undefined ? undefined : Cause.squash(this.lastFailure)
-    })
-    if (this.events.heard) {
-      this.events.publish(
-        PoolEvent.TimedOut({ ...this.stamp(), fiber: lease.fiber.id, waited: now - lease.since, phase })
-      )
-    }
-    this.fail(lease, Cause.fail(error))
-  }
-
-  /** What a borrower at `position` in the line is waiting for. */
-  private phaseOf(lease: Lease<A, E>, position: number): Phase {
-    const place = Math.ceil(position / this.settings.concurrency)
-    if (this.validating > 0) {
-      for (const slot of this.slots) if (slot.checkedFor === lease) return "validate"
-    }
-    return place <= this.creating + this.validating ? "create" : "line"
   }
 
   private reportLeaks(now: number): void {
@@ -923,143 +874,58 @@ export class Core<A, E> {
       lease.leaked = true
       const held = now - lease.since
       const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
-      this.work.detach(
-        Effect.logWarning(
-          `a borrower of pool ${JSON.stringify(name)} has held a resource for longer than leakAfter`,
-          details
-        )
-      )
-      if (this.events.heard) this.events.publish(PoolEvent.Leaked({ ...this.stamp(), ...details }))
+      const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
+      this.work.detach(Effect.logWarning(message, details))
+      if (this.events.heard) this.tell("Leaked", details)
     }
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Deadlock
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   /** Called when `newcomer` has joined the line, or something else changed that may leave everyone stuck. */
   private checkDeadlock(newcomer: Lease<A, E> | undefined): void {
     const deadlock = this.deadlock
-    if (deadlock === undefined || !this.allStuck()) return
-    if (newcomer !== undefined && deadlock.holdsItself(newcomer) && this.allHoldersWaitThemselves()) {
-      return this.breakDeadlock(newcomer)
-    }
-    if (this.suspectedAt !== undefined) return
-    this.suspectedAt = this.work.now()
-    this.alarm.arm(this.suspectedAt + suspicionMillis)
+    if (deadlock === undefined || !this.isStuck(deadlock)) return
+    if (newcomer !== undefined && deadlock.isCertain(newcomer)) return this.breakDeadlock(newcomer)
+    if (deadlock.suspectedAt !== undefined) return
+    deadlock.suspectedAt = this.work.now()
+    this.alarm.arm(deadlock.suspectedAt + suspicionMillis)
   }
 
   /** Whether nothing that exists can come back, and nothing can be created. */
-  private allStuck(): boolean {
-    return (
-      this.loans.size > 0 &&
-      this.deadlock!.stuck === this.loans.size &&
-      this.max > 0 &&
-      !this.suspended &&
-      this.slots.size >= this.max &&
-      this.creating + this.closing + this.validating + this.idle === 0
-    )
-  }
-
-  private allHoldersWaitThemselves(): boolean {
-    const waiting = new Set<unknown>()
-    for (const lease of this.line) waiting.add(lease.fiber)
-    for (const lease of this.loans) if (lease.kind === "manual" || !waiting.has(lease.fiber)) return false
-    return true
+  private isStuck(deadlock: Deadlock<A, E>): boolean {
+    const isFull = this.max > 0 && this.slots.size >= this.max
+    const isMoving = this.suspended || this.idle + this.creating + this.validating + this.closing > 0
+    return deadlock.allStuck && isFull && !isMoving
   }
 
   private confirmDeadlock(now: number): void {
-    if (this.suspectedAt === undefined) return
-    if (!this.allStuck()) {
-      this.suspectedAt = undefined
-    } else if (isDue(this.suspectedAt + suspicionMillis, now)) {
-      this.suspectedAt = undefined
-      let newest = this.line.tail
-      while (newest !== undefined && !this.deadlock!.holds(newest)) newest = newest.previous
-      if (newest !== undefined) this.breakDeadlock(newest)
-      if (this.allStuck()) this.suspectedAt = now
-    }
+    const deadlock = this.deadlock
+    if (deadlock?.suspectedAt === undefined || !isDue(deadlock.suspectedAt + suspicionMillis, now)) return
+    deadlock.suspectedAt = undefined
+    const newest = this.isStuck(deadlock) ? deadlock.newest() : undefined
+    if (newest === undefined) return
+    this.breakDeadlock(newest)
+    this.checkDeadlock(undefined)
   }
 
   private breakDeadlock(lease: Lease<A, E>): void {
-    this.reject(lease, "WouldDeadlock")
     const error = new WouldDeadlock({ pool: this.settings.name, max: this.max, holders: this.loans.size })
+    if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
     this.fail(lease, Cause.fail(error))
   }
 
-  /**
-   * Calls `settle` once there are `min` resources, or with the first failure to create one. To be taken
-   * out of `warmUps` by a caller that gives up.
-   */
-  warmUp(settle: (result: Effect.Effect<void, E | PoolError>) => void): void {
-    this.refillAt = 0
-    this.warmUps.add(settle)
-    this.pump()
-    this.settleWarmUps()
-  }
-
-  private settleWarmUps(failure?: Exit.Exit<never, E | PoolError>): void {
-    if (this.warmUps.size === 0) return
-    if (failure === undefined && this.state === "open" && this.live() - this.creating < this.min) return
-    const closed = () => Exit.fail(new PoolClosed({ pool: this.settings.name }))
-    const result = failure ?? (this.state === "open" ? Exit.void : closed())
-    for (const settle of this.warmUps) settle(result)
-    this.warmUps.clear()
-  }
-
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Telling
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
-  stats(): Stats {
-    const size = this.slots.size
-    return {
-      name: this.settings.name,
-      min: this.min,
-      max: this.max,
-      size,
-      idle: this.idle,
-      used: size - this.idle - this.creating - this.closing,
-      pending: this.line.size,
-      creating: this.creating,
-      closing: this.closing,
-      created: this.created,
-      destroyed: this.destroyed,
-      borrowed: this.borrowed,
-      timeouts: this.timeouts,
-      failures: this.failures
-    }
+  private tell<Tag extends PoolEvent["_tag"]>(tag: Tag, fields: EventFields<Tag>): void {
+    this.events.tell(this.settings.name, tag, fields)
   }
 
-  room(): number {
-    const { concurrency } = this.settings
-    let room = (this.max - this.slots.size) * concurrency
-    for (const slot of this.available) room += concurrency - slot.leases
-    return Math.max(0, room)
-  }
-
-  describeLoans(): ReadonlyArray<LeaseInfo<A>> {
-    const now = this.work.now()
-    return Array.from(this.loans, (lease) => ({
-      item: lease.slot!.value,
-      resource: lease.slot!.id,
-      fiber: lease.fiber.id,
-      span: spanName(lease),
-      since: this.work.epoch(lease.since),
-      held: now - lease.since
-    }))
-  }
-
-  private stamp(): { readonly pool: string; readonly at: number } {
-    return { pool: this.settings.name, at: this.work.clock.currentTimeMillisUnsafe() }
-  }
-
-  private reject(lease: Lease<A, E>, reason: "LineFull" | "WouldDeadlock"): void {
-    if (!this.events.heard) return
-    this.events.publish(PoolEvent.Rejected({ ...this.stamp(), fiber: lease.fiber.id, reason }))
-  }
-
-  private log(message: string, exit: Exit.Exit<unknown, unknown> | undefined): void {
+  private warn(message: string, exit: Exit.Exit<unknown, unknown> | undefined): void {
     const text = `pool ${JSON.stringify(this.settings.name)}: ${message}`
     this.work.detach(
       exit?._tag === "Failure"
@@ -1068,7 +934,3 @@ export class Core<A, E> {
     )
   }
 }
-
-/** The name of the span that a loan was taken under. */
-export const spanName = (lease: Lease<any, any>): string | undefined =>
-  lease.span?._tag === "Span" ? lease.span.name : undefined

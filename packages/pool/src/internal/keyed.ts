@@ -5,6 +5,8 @@ import type { SchedulerDispatcher } from "effect/Scheduler"
 import { Core, type Group } from "./core.ts"
 import { Events } from "./events.ts"
 import type { Settings } from "./options.ts"
+import * as report from "./report.ts"
+import type { Slot } from "./slot.ts"
 import type { Stats } from "./stats.ts"
 import { Alarm, isDue, type Work } from "./work.ts"
 
@@ -12,8 +14,6 @@ import { Alarm, isDue, type Work } from "./work.ts"
 interface Entry<K, A, E> {
   readonly key: K
   readonly core: Core<A, E>
-  /** When it was last asked for a resource, in monotonic milliseconds. */
-  usedAt: number
 }
 
 /**
@@ -24,21 +24,25 @@ interface Entry<K, A, E> {
  * to a key that has more than its share.
  */
 export class KeyedCore<K, A, E> implements Group {
-  /** Places taken: the sum of the sizes of all pools, those of keys that have vanished included. */
-  size = 0
-  /** Places that will be free as soon as what is in them has closed. */
-  private leavingNow = 0
-  private closed = false
-  /** Pools that want to grow and may not. In turn: whoever is served joins again at the end. */
-  private readonly starving = new Set<Core<any, any>>()
-  /** Pools with something at rest, those that have rested longest first; others may still be among them. */
-  private readonly resting = new Set<Core<any, any>>()
   private readonly entries = MutableHashMap.empty<K, Entry<K, A, E>>()
+  /** Pools of keys that nobody uses, which go as soon as what they had has closed. */
+  private readonly vacated = new Map<Core<any, any>, Entry<K, A, E>>()
   /** Totals of the pools whose keys have vanished. */
   private readonly past = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
-  /** Pools of vanished keys that are still closing what they had. */
-  private readonly vanishing = new Set<Core<A, E>>()
+  private closed = false
 
+  /** Places taken: the sum of the sizes of all pools. */
+  private size = 0
+  /** Places that will be free as soon as what is in them has closed. */
+  private leavingNow = 0
+  /** Pools that want to grow and may not. In turn: whoever is served joins again at the end. */
+  private readonly starving = new Set<Core<any, any>>()
+  /** What is at rest, that which has rested longest first. What has been lent since may still stand here. */
+  private readonly resting = new Map<Slot<any>, Core<any, any>>()
+  private distributing = false
+
+  /** Called once, when the pools stop lending for good. */
+  onClosing: (() => void) | undefined = undefined
   readonly name: string
   readonly max: number
   readonly events: Events
@@ -64,29 +68,28 @@ export class KeyedCore<K, A, E> implements Group {
     this.settingsOf = options.settingsOf
     this.work = work
     this.dispatcher = dispatcher
-    this.events = new Events(work, options.name)
-    this.alarm = new Alarm(work, (now) => this.dropUnused(now))
+    this.events = new Events(work.clock)
+    this.alarm = new Alarm(work, (now) => this.vacateUnused(now))
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // Keys
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   /** The pool of `key`, made now if it is new. */
   pool(key: K): Core<A, E> {
     const now = this.work.now()
     const existing = this.find(key)
+    const core = existing?.core ?? new Core(this.settingsOf(key), this.work, this.dispatcher, this)
+    core.usedAt = now
     if (existing !== undefined) {
-      existing.usedAt = now
-      return existing.core
+      this.vacated.delete(core)
+    } else if (this.closed) {
+      this.work.detach(core.shutdown(undefined))
+    } else {
+      MutableHashMap.set(this.entries, key, { key, core })
+      if (this.keyIdle !== Infinity) this.alarm.arm(now + this.keyIdle)
     }
-    const core = new Core(this.settingsOf(key), this.work, this.dispatcher, this)
-    if (this.closed) {
-      Effect.runSync(core.shutdown(undefined))
-      return core
-    }
-    MutableHashMap.set(this.entries, key, { key, core, usedAt: now })
-    if (this.keyIdle !== Infinity) this.alarm.arm(now + this.keyIdle)
     return core
   }
 
@@ -94,150 +97,171 @@ export class KeyedCore<K, A, E> implements Group {
     return Option.getOrUndefined(MutableHashMap.get(this.entries, key))
   }
 
-  all(): Iterable<Entry<K, A, E>> {
-    return MutableHashMap.values(this.entries)
+  /** All keys' pools: a copy, so that keys may come and go meanwhile. */
+  all(): Array<Entry<K, A, E>> {
+    return Array.from(MutableHashMap.values(this.entries))
   }
 
-  private dropUnused(now: number): void {
+  private vacateUnused(now: number): void {
     let next = Infinity
-    for (const entry of Array.from(this.all())) {
-      const busy = entry.core.loans.size > 0 || entry.core.line.size > 0
-      if (busy) entry.usedAt = now
-      if (isDue(entry.usedAt + this.keyIdle, now)) this.drop(entry)
-      else next = Math.min(next, entry.usedAt + this.keyIdle)
+    for (const entry of this.all()) {
+      const { core } = entry
+      if (this.vacated.has(core)) continue
+      const inUse = core.loans.size > 0 || core.line.size > 0
+      const dueAt = (inUse ? now : core.usedAt) + this.keyIdle
+      if (isDue(dueAt, now)) this.vacate(entry)
+      else next = Math.min(next, dueAt)
     }
-    // Many keys that fall due one after the other are not worth a look each.
-    this.alarm.arm(next === Infinity ? next : Math.max(next, now + this.keyIdle / 10))
+    // Many keys that fall due one shortly after the other are not worth a look each.
+    this.alarm.arm(next === Infinity ? next : Math.max(next, now + this.keyIdle / 100))
   }
 
-  private drop({ core, key }: Entry<K, A, E>): void {
-    MutableHashMap.remove(this.entries, key)
-    this.forget(core)
-    this.vanishing.add(core)
-    this.work.detach(
-      Effect.andThen(
-        core.shutdown(undefined),
-        Effect.sync(() => {
-          this.vanishing.delete(core)
-          this.past.created += core.created
-          this.past.destroyed += core.destroyed
-          this.past.borrowed += core.borrowed
-          this.past.timeouts += core.timeouts
-          this.past.failures += core.failures
-        })
-      )
-    )
+  /** The key stays until its resources have closed, so that its limit holds if it is asked for meanwhile. */
+  private vacate(entry: Entry<K, A, E>): void {
+    this.vacated.set(entry.core, entry)
+    entry.core.vacate("keyIdle")
+    this.forgetIfEmpty(entry.core)
   }
 
-  private forget(core: Core<any, any>): void {
+  private forgetIfEmpty(core: Core<any, any>): void {
+    const entry = this.vacated.get(core)
+    if (entry === undefined || core.slots.size > 0) return
+    this.vacated.delete(core)
     this.starving.delete(core)
-    this.resting.delete(core)
+    MutableHashMap.remove(this.entries, entry.key)
+    for (const total of Object.keys(this.past) as Array<keyof typeof this.past>) {
+      this.past[total] += core.totals[total]
+    }
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // The shared room
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
 
   take(core: Core<any, any>): boolean {
-    if (this.size < this.max) {
-      this.starving.delete(core)
-      this.size++
-      return true
-    }
-    this.starving.add(core)
-    while (this.wanted() && this.stealFor(core)) {
+    if (this.size >= this.max) {
+      this.starving.add(core)
+      this.stealWhileWanted(core)
       // A resource that closes on the spot has made room already.
-      if (this.size < this.max) return this.take(core)
+      if (this.size >= this.max) return false
     }
-    return false
+    this.starving.delete(core)
+    this.size++
+    return true
   }
 
-  rests(core: Core<any, any>): void {
-    this.resting.delete(core)
-    this.resting.add(core)
+  room(): number {
+    let idle = 0
+    for (const { core } of this.all()) idle += core.idle
+    return this.max - this.size + this.leavingNow + idle
+  }
+
+  rests(core: Core<any, any>, slot: Slot<any>): void {
+    this.resting.delete(slot)
+    this.resting.set(slot, core)
+    this.stealWhileWanted(undefined)
   }
 
   leaving(): void {
     this.leavingNow++
   }
 
-  left(): void {
+  left(core: Core<any, any>): void {
     this.leavingNow--
     this.size--
-    for (const core of Array.from(this.starving)) {
-      if (this.size >= this.max) return
-      this.starving.delete(core)
-      core.pump()
-    }
+    this.forgetIfEmpty(core)
+    this.distribute()
   }
 
   /**
-   * A resource comes back to `core` while others starve: they get it if nobody waits for it here, or if
-   * they have waited longer and have less. So a busy key cannot starve a quiet one, and keys that have
+   * A resource comes back to `core` while others starve: they get its room if nobody waits for it here, or
+   * if they have waited longer and have less. So a busy key cannot starve a quiet one, and keys that have
    * their share do not take from each other.
    */
   claims(core: Core<any, any>): boolean {
-    if (this.starving.size === 0 || this.size < this.max || !this.wanted()) return false
+    if (this.starving.size === 0 || this.size < this.max || !this.isMoreWanted()) return false
     const head = core.line.head
-    if (head === undefined) return true
     for (const other of this.starving) {
-      if (other === core || other.line.head === undefined || other.line.head.since >= head.since) continue
-      if (other.live() === 0 || other.live() + 1 < core.live()) return true
+      if (other === core || other.shortage() <= 0) continue
+      if (head === undefined) return true
+      const isOlder = other.line.head!.ticket < head.ticket
+      if (isOlder && (other.live() === 0 || other.live() + 1 < core.live())) return true
     }
     return false
   }
 
+  /** Lets those grow in turn that wait for room. Safe to call while it runs. */
+  private distribute(): void {
+    if (this.distributing) return
+    this.distributing = true
+    try {
+      let core: Core<any, any> | undefined
+      while (this.size < this.max && (core = this.starving.values().next().value) !== undefined) {
+        this.starving.delete(core)
+        core.pump()
+      }
+    } finally {
+      this.distributing = false
+    }
+  }
+
   /** Whether more room is wanted than is already on its way. */
-  private wanted(): boolean {
+  private isMoreWanted(): boolean {
     let wanted = 0
     for (const core of this.starving) {
-      wanted += core.shortage()
+      wanted += Math.max(0, core.shortage())
       if (wanted > this.leavingNow) return true
     }
     return false
   }
 
-  /** Closes what has rested longest in another key's pool. */
-  private stealFor(thief: Core<any, any>): boolean {
-    for (const core of this.resting) {
+  /** Closes what has rested longest, of other keys than the thief's, for those who starve. */
+  private stealWhileWanted(thief: Core<any, any> | undefined): void {
+    if (this.starving.size === 0 || this.size < this.max) return
+    for (const [slot, core] of Array.from(this.resting)) {
+      if (this.size < this.max || !this.isMoreWanted()) return
       if (core === thief) continue
-      if (core.stealIdle()) return true
-      this.resting.delete(core)
+      this.resting.delete(slot)
+      if (slot.phase === "ready" && slot.leases === 0) core.invalidate(slot, "stolen")
     }
-    return false
   }
 
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
   // The whole
-  // ---------------------------------------------------------------------------------------------------
+  // -----------------------------------------------------------------------------
+
+  /** What has `item`, whatever key it belongs to; first of all what `fiber` itself holds. */
+  invalidate(item: A, fiber: unknown): void {
+    const cores = this.all().map((entry) => entry.core)
+    const lent = cores.find((core) => core.findLent(item, fiber) !== undefined)
+    const core = lent ?? cores.find((core) => core.find(item, fiber) !== undefined)
+    const slot = core?.find(item, fiber)
+    if (slot !== undefined) core?.invalidate(slot, "invalidated")
+  }
 
   clear(): number {
     let closed = 0
-    for (const { core } of Array.from(this.all())) closed += core.clear()
+    for (const { core } of this.all()) closed += core.closeIdle(() => "cleared")
     return closed
   }
 
   shutdown(closer: unknown): Effect.Effect<void> {
-    const first = !this.closed
+    if (!this.closed) this.onClosing?.()
     this.closed = true
     this.alarm.stop()
     this.starving.clear()
-    const cores = [...Array.from(this.all(), ({ core }) => core), ...this.vanishing]
-    const ends = cores.map((core) => core.shutdown(closer))
-    const end = Effect.all(ends, { concurrency: "unbounded", discard: true })
-    return first
-      ? Effect.andThen(
-          end,
-          Effect.sync(() => this.events.close())
-        )
-      : end
+    const ends = this.all().map(({ core }) => core.shutdown(closer))
+    return Effect.andThen(
+      Effect.all(ends, { concurrency: "unbounded", discard: true }),
+      Effect.sync(() => this.events.close())
+    )
   }
 
   stats(): Stats {
     const sum = { size: 0, idle: 0, used: 0, pending: 0, creating: 0, closing: 0, ...this.past }
-    for (const core of [...Array.from(this.all(), ({ core }) => core), ...this.vanishing]) {
-      const stats = core.stats()
-      for (const key of Object.keys(sum) as Array<keyof typeof sum>) sum[key] += stats[key]
+    for (const { core } of this.all()) {
+      const stats = report.stats(core)
+      for (const figure of Object.keys(sum) as Array<keyof typeof sum>) sum[figure] += stats[figure]
     }
     return { name: this.name, min: 0, max: this.max, ...sum }
   }

@@ -28,6 +28,8 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   state: "asking" | "waiting" | "held" | "done" = "asking"
   /** When it joined the line while "waiting", when it was lent while "held". Monotonic milliseconds. */
   since = 0
+  /** Its turn among all borrowers that ever joined a line; set when it joins one. */
+  ticket = 0
   /** What was lent; set while "held" alone. */
   slot: Slot<A> | undefined = undefined
   /** Why it got nothing; set when it went from "waiting" to "done" by the pool's decision. */

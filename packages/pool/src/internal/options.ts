@@ -83,8 +83,8 @@ export class Reader {
   }
 
   sizes(min: number, max: number): void {
-    this.count("min", min, 0, 0)
     this.count("max", max, 0, 0)
+    this.count("min", min, 0, 0)
     if (min > max) this.reject("min", min, `at most max, which is ${max}: lower min or raise max`)
   }
 }

@@ -1,18 +1,19 @@
 import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as Option from "effect/Option"
+import * as Exit from "effect/Exit"
+import type * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { Scheduler } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
-import type { Lease as LeaseInfo, Options, Pool } from "../Pool.ts"
+import type { Options, Pool } from "../Pool.ts"
 import type { PoolError } from "../PoolError.ts"
 import * as PoolRegistry from "../PoolRegistry.ts"
 import { Core } from "./core.ts"
 import { mark, unmark } from "./deadlock.ts"
 import { Lease } from "./lease.ts"
 import { resolve, type Settings } from "./options.ts"
+import * as report from "./report.ts"
 import { Work } from "./work.ts"
 
 export const TypeId = "~cenote/Pool"
@@ -49,10 +50,9 @@ export const make = <A, E, R>(
         scope,
         Effect.withFiber((fiber) => core.shutdown(fiber))
       )
-      const pool = new PoolImpl(core) as unknown as Pool<A, E>
-      if (core.settings.name !== "") yield* PoolRegistry.register(entry(kind, core))
+      if (core.settings.name !== "") core.onClosing = yield* register(entry(kind, core))
       core.pump()
-      return pool
+      return new PoolImpl(core) as unknown as Pool<A, E>
     })
   )
 
@@ -62,11 +62,18 @@ export const makeCore = <A, E>(settings: Settings<A, E>): Effect.Effect<Core<A, 
     return Effect.succeed(new Core(settings, work, Context.get(context, Scheduler).makeDispatcher()))
   })
 
+/** Registers until the scope closes, or until the result is called. */
+export const register = Effect.fnUntraced(function* (description: PoolRegistry.Description) {
+  const scope = yield* Scope.fork(yield* Effect.scope)
+  yield* Scope.provide(PoolRegistry.register(description), scope)
+  return () => Effect.runFork(Scope.close(scope, Exit.void))
+})
+
 const entry = (kind: PoolRegistry.Kind, core: Core<any, any>): PoolRegistry.Description => ({
   kind,
   name: core.settings.name,
-  stats: Effect.sync(() => core.stats()),
-  leases: Effect.sync(() => leases(core)),
+  stats: Effect.sync(() => report.stats(core)),
+  leases: Effect.sync(() => report.leases(core)),
   events: core.events.stream
 })
 
@@ -128,14 +135,22 @@ const endUse = (core: Core<any, any>, lease: Lease<any, any>): undefined => {
 }
 
 export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Scope.Scope> =>
-  borrow(core, "scoped", (lease, fiber) =>
-    Effect.as(
-      Scope.addFinalizer(
-        Context.getUnsafe(fiber.context, Scope.Scope),
-        Effect.sync(() => core.finish(lease))
-      ),
-      lease.slot!.value
-    )
+  Effect.withFiber((fiber) => {
+    const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+    if (!core.isReady()) return getInLine(core, scope)
+    // Nobody is to be waited for: with the return in place first, nothing has to be uninterruptible.
+    const lease = new Lease<A, E>(core, fiber, "scoped")
+    return Effect.flatMap(Scope.addFinalizer(scope, finish(core, lease)), () => {
+      core.ask(lease)
+      if (lease.state === "held") return Effect.succeed(lent(core, lease))
+      core.finish(lease)
+      return getInLine(core, scope)
+    })
+  })
+
+const getInLine = <A, E>(core: Core<A, E>, scope: Scope.Scope): Effect.Effect<A, E | PoolError> =>
+  borrow(core, "scoped", (lease) =>
+    Effect.as(Scope.addFinalizer(scope, finish(core, lease)), lease.slot!.value)
   )
 
 export const acquire = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError> =>
@@ -147,16 +162,15 @@ export const acquire = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError>
 const borrow = <A, E>(
   core: Core<A, E>,
   kind: Lease<A, E>["kind"],
-  onLent: (lease: Lease<A, E>, fiber: Fiber.Fiber<any, any>) => Effect.Effect<A>
+  onLent: (lease: Lease<A, E>) => Effect.Effect<A>
 ): Effect.Effect<A, E | PoolError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.withFiber((fiber) => {
       const lease = new Lease<A, E>(core, fiber, kind)
       const settle = (): Effect.Effect<A, E | PoolError> => {
         if (lease.failure !== undefined) return lease.failure
-        // No body ends this loan, so the mark stays until whoever set the fiber's context restores it.
-        if (core.deadlock !== undefined) mark(lease)
-        return onLent(lease, fiber)
+        lent(core, lease)
+        return onLent(lease)
       }
       core.ask(lease)
       if (lease.state !== "waiting") return settle()
@@ -171,6 +185,15 @@ const borrow = <A, E>(
       return Effect.flatMap(waited, settle)
     })
   )
+
+/** What was lent. No body ends this loan, so its mark stays until whoever set the fiber's context restores it. */
+const lent = <A, E>(core: Core<A, E>, lease: Lease<A, E>): A => {
+  if (core.deadlock !== undefined) mark(lease)
+  return lease.slot!.value
+}
+
+const finish = (core: Core<any, any>, lease: Lease<any, any>): Effect.Effect<void> =>
+  Effect.sync(() => core.finish(lease))
 
 /** Suspends until the pool has lent to the borrower or failed it. */
 const wait = (lease: Lease<any, any>): Effect.Effect<void> =>
@@ -188,5 +211,3 @@ export const warmUp = <A, E>(core: Core<A, E>): Effect.Effect<void, E | PoolErro
     core.warmUp(resume)
     return Effect.sync(() => core.warmUps.delete(resume))
   })
-
-export const leases = <A, E>(core: Core<A, E>): ReadonlyArray<LeaseInfo<A>> => core.describeLoans()

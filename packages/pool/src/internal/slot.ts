@@ -31,6 +31,8 @@ export class Slot<A> implements Linked<Slot<A>> {
   uses = 0
   /** Monotonic milliseconds, as all times below. */
   createdAt = 0
+  /** Its place in the order in which resources came to rest. */
+  turn = 0
   /** When its last borrower left; of meaning while nobody holds it. */
   idleSince = 0
   /** When it was last known to be good: created, given back or validated. */

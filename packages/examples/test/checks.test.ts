@@ -1,0 +1,74 @@
+import { Pool } from "@cenote/pool"
+import { PgConnection } from "@effect/sql-pg"
+import { assert, layer } from "@effect/vitest"
+import { Console, Effect, Scope } from "effect"
+import { observe } from "../src/observe.ts"
+import { Postgres } from "../src/postgres.ts"
+import { type Program, runProgram } from "../src/programs.ts"
+import { createTables, runTask } from "../src/users.ts"
+import { describeWithServer, ServerLive } from "./server.ts"
+
+/** Without the lines about what the pools do. */
+const quietly = Effect.provideService(
+  Console.Console,
+  Object.assign(Object.create(console), { log: () => {}, error: () => {} })
+)
+
+describeWithServer("what start checks, on a real server", () => {
+  layer(ServerLive, { excludeTestServices: true })((it) => {
+    it.effect("finds what a program loses, doubles and leaves behind", () =>
+      Effect.gen(function* () {
+        yield* createTables
+        const { config } = yield* Postgres
+        const scope = yield* Effect.scope
+        const careless: Program = {
+          title: "careless",
+          name: "careless",
+          terminated: 1,
+          effect: Effect.gen(function* () {
+            const connect = PgConnection.make({ ...config, applicationName: "careless" })
+            // Given back only when all is over.
+            const kept = yield* Effect.provideService(connect, Scope.Scope, scope)
+            const pool = yield* Pool.make({ name: "careless", acquire: connect, max: 1 })
+            yield* Pool.use(pool, (session) => runTask(session, { id: "careless/1", userId: 1, seconds: 0 }))
+            yield* kept.query("update users set tasks = tasks + 1 where id = 1")
+            return ["careless/2"]
+          }).pipe(Effect.scoped)
+        }
+        const { broken, lost } = yield* quietly(runProgram(careless))
+        assert.strictEqual(lost, 1)
+        assert.deepStrictEqual(broken, [
+          "1 committed tasks are lost",
+          "the accounts of the users count 2 tasks, and the log has 1",
+          "the users are Alice, Bob, Charlie, Diana, Eve",
+          "1 sessions are left on the server",
+          "1 sessions were terminated, and not that many replaced"
+        ])
+      })
+    )
+
+    it.effect("follows a pool from the first borrow to the last close", () =>
+      Effect.gen(function* () {
+        const program = Effect.gen(function* () {
+          const pool = yield* Pool.make({ name: "followed", acquire: Effect.succeed({}), max: 2 })
+          yield* Effect.forEach([1, 2, 3], () => Pool.use(pool, () => Effect.yieldNow), { concurrency: 3 })
+          yield* Pool.clear(pool)
+        })
+        const { pools } = yield* quietly(observe(Effect.scoped(program)))
+        assert.strictEqual(pools.length, 1)
+        const { atRest, waited, ...figures } = pools[0]!
+        assert.deepInclude(atRest, { size: 0, borrowed: 3, created: 2, destroyed: 2 })
+        assert.strictEqual(waited.length, 3)
+        assert.deepInclude(figures, {
+          name: "followed",
+          returned: 3,
+          created: 2,
+          replaced: 2,
+          mostLent: 2,
+          missed: 0
+        })
+        assert.sameMembers([...figures.closed], [1, 2])
+      })
+    )
+  })
+})

@@ -1,0 +1,146 @@
+import { createServer, type Server } from "node:net"
+import { fileURLToPath } from "node:url"
+import * as NodeServices from "@effect/platform-node/NodeServices"
+import { assert, layer } from "@effect/vitest"
+import { Effect, FileSystem, Fiber, Path, Stream } from "effect"
+import { ChildProcess } from "effect/process"
+import { describeWithServer } from "./server.ts"
+
+const program = fileURLToPath(new URL("../src/start.ts", import.meta.url))
+
+/** Starts the program; when the scope closes it is told to stop, and stops its server. */
+const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
+  const child = yield* ChildProcess.make(process.execPath, [program, ...args], {
+    stdin: "ignore",
+    env: { NO_COLOR: "1" },
+    extendEnv: true
+  })
+  const stdout = Stream.splitLines(Stream.decodeText(child.stdout))
+  const stderr = yield* Effect.forkScoped(Stream.mkString(Stream.decodeText(child.stderr)))
+  return { child, stdout, stderr: Fiber.join(stderr) }
+})
+
+/** Runs it to its end. */
+const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
+  const { child, stderr, stdout } = yield* start(args)
+  const out = yield* Stream.runCollect(stdout)
+  return { code: Number(yield* child.exitCode), out: out.join("\n"), err: yield* stderr }
+}, Effect.scoped)
+
+const listen = Effect.acquireRelease(
+  Effect.callback<Server>((resume) => {
+    const server = createServer()
+    server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
+  }),
+  (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
+)
+
+const isAlive = (pid: number): boolean => {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
+
+/** A folder that does not exist yet, in one that goes when the test ends. */
+const newFolder = Effect.gen(function* () {
+  const fs = yield* FileSystem.FileSystem
+  const path = yield* Path.Path
+  const parent = yield* fs.makeTempDirectoryScoped({ prefix: "cenote-test-" })
+  // The server may run as another user, who has to get through.
+  yield* fs.chmod(parent, 0o711)
+  return path.join(parent, "data")
+})
+
+layer(NodeServices.layer, { excludeTestServices: true })("start", (it) => {
+  it.effect("says in one line that the port is taken", () =>
+    Effect.gen(function* () {
+      const address = (yield* listen).address()
+      assert.isObject(address)
+      const { port } = address as { readonly port: number }
+      assert.deepStrictEqual(yield* run(["--port", String(port)]), {
+        code: 1,
+        out: "",
+        err: `start: port ${port} of 127.0.0.1 is taken. Choose another with --port, or leave it out for a free one\n`
+      })
+    })
+  )
+
+  it.effect("says in one line that the folder is taken, and leaves it alone", () =>
+    Effect.gen(function* () {
+      const fs = yield* FileSystem.FileSystem
+      const folder = yield* newFolder
+      yield* fs.makeDirectory(folder)
+      yield* fs.writeFileString(`${folder}/letter`, "mine")
+      const { code, err, out } = yield* run(["--data", folder])
+      assert.deepStrictEqual([code, out], [1, ""])
+      assert.strictEqual(
+        err,
+        `start: folder ${folder} is not empty. Choose an empty or a new one with --data, or leave it out for a temporary one\n`
+      )
+      assert.deepStrictEqual(yield* fs.readDirectory(folder), ["letter"])
+      assert.strictEqual(yield* fs.readFileString(`${folder}/letter`), "mine")
+    })
+  )
+
+  it.effect("tells its options", () =>
+    Effect.gen(function* () {
+      const { code, out } = yield* run(["--help"])
+      assert.strictEqual(code, 0)
+      assert.include(out, "--port")
+      assert.include(out, "--data")
+    })
+  )
+})
+
+describeWithServer("start, on a real server", () => {
+  layer(NodeServices.layer, { excludeTestServices: true })((it) => {
+    it.effect("runs the programs, sums up, and removes its server", () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* newFolder
+        const { code, err, out } = yield* run(["--data", folder])
+        assert.deepStrictEqual([code, err], [0, ""])
+        // Program, borrows, created, replaced, lost; a task whose session was terminated is borrowed for again.
+        const row = (title: string) =>
+          new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+)$`, "m")
+            .exec(out)
+            ?.slice(1)
+            .map(Number) ?? []
+        assert.deepStrictEqual(row("Basic Resource Pool"), [8, 3, 0, 0])
+        assert.deepStrictEqual(row("Token Pool for Concurrency Control"), [5, 2, 0, 0])
+        const [borrows, created, replaced, lost] = row("Advanced Pool Management")
+        assert.include([48, 49, 50], borrows)
+        assert.isAtLeast(replaced ?? 0, 2)
+        assert.isAbove(created ?? 0, replaced ?? 0)
+        assert.strictEqual(lost, 0)
+        assert.match(out, /\n61 tasks committed, each found once on the server; .*no session left; [\d.]+ s$/)
+        const pid = Number(/\(process (\d+)\)/.exec(out)?.[1])
+        assert.isFalse(isAlive(pid))
+        assert.isFalse(yield* fs.exists(folder))
+      })
+    )
+
+    it.effect("stops its server and removes it when it is interrupted", () =>
+      Effect.gen(function* () {
+        const fs = yield* FileSystem.FileSystem
+        const folder = yield* newFolder
+        const { child, stderr, stdout } = yield* start(["--data", folder])
+        let pid = 0
+        yield* Stream.runForEach(stdout, (line) => {
+          if (line.includes("(process ")) pid = Number(/\(process (\d+)\)/.exec(line)?.[1])
+          // Sessions are open, and tasks are running.
+          return line.includes("got a token")
+            ? Effect.sync(() => void process.kill(child.pid, "SIGINT"))
+            : Effect.void
+        })
+        assert.strictEqual(Number(yield* child.exitCode), 130)
+        assert.strictEqual(yield* stderr, "start: stopped; the pools are closed, and the server is gone\n")
+        assert.isAbove(pid, 0)
+        assert.isFalse(isAlive(pid))
+        assert.isFalse(yield* fs.exists(folder))
+      })
+    )
+  })
+})

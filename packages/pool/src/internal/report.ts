@@ -1,0 +1,82 @@
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import type { Lease as LeaseInfo } from "../Pool.ts"
+import { AcquireTimeout, type Phase } from "../PoolError.ts"
+import type { Core } from "./core.ts"
+import type { Lease } from "./lease.ts"
+import type { Stats } from "./stats.ts"
+
+export const stats = (core: Core<any, any>): Stats => {
+  const size = core.slots.size
+  return {
+    name: core.settings.name,
+    min: core.min,
+    max: core.max,
+    size,
+    idle: core.idle,
+    used: size - core.idle - core.creating - core.closing,
+    pending: core.line.size,
+    creating: core.creating,
+    closing: core.closing,
+    ...core.totals
+  }
+}
+
+/** Borrows that would not have to wait for another borrower. */
+export const room = (core: Core<any, any>): number => {
+  const { concurrency } = core.settings
+  let room = (core.max - core.slots.size) * concurrency
+  for (const slot of core.shelf) room += concurrency - slot.leases
+  return Math.max(0, room)
+}
+
+export const leases = <A>(core: Core<A, any>): ReadonlyArray<LeaseInfo<A>> => {
+  const now = core.work.now()
+  return Array.from(core.loans, (lease) => ({
+    item: lease.slot!.value,
+    resource: lease.slot!.id,
+    fiber: lease.fiber.id,
+    span: spanName(lease),
+    since: core.work.epoch(lease.since),
+    held: now - lease.since
+  }))
+}
+
+/** Name of the span that a loan was taken under. */
+export const spanName = (lease: Lease<any, any>): string | undefined =>
+  lease.span?._tag === "Span" ? lease.span.name : undefined
+
+/** What a borrower fails with whose deadline passed while it was number `position` of `waiting` in line. */
+export const acquireTimeout = <A, E>(
+  core: Core<A, E>,
+  lease: Lease<A, E>,
+  now: number,
+  position: number,
+  waiting: number,
+  lastFailure: Cause.Cause<unknown> | undefined
+): AcquireTimeout => {
+  const phase = phaseOf(core, lease, position)
+  const longest = core.loans.head
+  return new AcquireTimeout({
+    pool: core.settings.name,
+    phase,
+    timeout: Duration.millis(core.settings.acquireTimeout),
+    position,
+    waiting,
+    stats: stats(core),
+    longestHeld:
+      longest === undefined
+        ? undefined
+        : { fiber: longest.fiber.id, span: spanName(longest), heldMillis: now - longest.since },
+    lastFailure: phase === "create" && lastFailure !== undefined ? Cause.squash(lastFailure) : undefined
+  })
+}
+
+/** What a borrower in line is waiting for. */
+const phaseOf = <A, E>(core: Core<A, E>, lease: Lease<A, E>, position: number): Phase => {
+  if (core.validating > 0) {
+    for (const slot of core.slots) if (slot.checkedFor === lease) return "validate"
+  }
+  const place = Math.ceil(position / core.settings.concurrency)
+  return place <= core.creating + core.validating ? "create" : "line"
+}
