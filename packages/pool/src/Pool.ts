@@ -378,7 +378,8 @@ export const reserve: {
   return Effect.asVoid(
     Effect.acquireRelease(
       Effect.withFiber((fiber) => {
-        const slot = core.find(item, fiber)
+        // Where only one may borrow a resource, there is nobody to keep it from.
+        const slot = core.settings.concurrency === 1 ? undefined : core.find(item, fiber)
         if (slot !== undefined) core.reserve(slot)
         return Effect.succeed(slot)
       }),

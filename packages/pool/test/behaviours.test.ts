@@ -212,6 +212,22 @@ describe("borrow and return", () => {
     })
   )
 
+  it.effect("EV-12 however long the forked returns take", () =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: new Things().acquire, max: 2 })
+      const round = Effect.gen(function* () {
+        const both = [yield* Pool.acquire(pool), yield* Pool.acquire(pool)]
+        for (const thing of both)
+          yield* Effect.forkDetach(Effect.delay(Pool.release(pool, thing), "10 seconds"))
+        return both.length
+      })
+      const rounds = yield* start(Effect.exit(Effect.all([round, round, round])))
+      yield* TestClock.adjust("1 minute")
+      expect(yield* Fiber.join(rounds)).toEqual(Exit.succeed([2, 2, 2]))
+      expect(yield* Pool.idle(pool)).toBe(2)
+    })
+  )
+
   it.effect("EV-13 by default what was returned first is lent first", () =>
     Effect.gen(function* () {
       const pool = yield* Pool.make({ acquire: new Things().acquire, max: 2 })

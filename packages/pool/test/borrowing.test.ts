@@ -546,6 +546,22 @@ describe("reserve", () => {
     })
   )
 
+  it.effect("what was reserved when the pool shrank is closed when the reservation is over", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const pool = yield* Pool.make({ acquire: things.acquire, max: 2, concurrency: 2 })
+      const [, , alone] = yield* borrowers(pool, 3)
+      const scope = yield* Scope.make()
+      yield* Scope.provide(Pool.reserve(pool, alone!.item), scope)
+      yield* alone!.giveBack
+      yield* Pool.resize(pool, 1)
+      yield* Scope.close(scope, Exit.void)
+      yield* settle
+      expect(things.closed).toEqual([2])
+      expect(yield* Pool.stats(pool)).toMatchObject({ size: 1, used: 1, max: 1 })
+    })
+  )
+
   it.effect("of what the pool does not have, or lends to one at a time, changes nothing", () =>
     Effect.gen(function* () {
       const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })

@@ -288,6 +288,17 @@ describe("reserve", () => {
       return { meanwhile, after: served }
     })
   )
+
+  program<number | string, Refused>("changes nothing where one at a time is lent to", 1, (Pool) =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: new Things().acquire, size: 1 })
+      yield* settle
+      const thing = yield* Pool.use(pool, Effect.succeed)
+      yield* Pool.reserve(pool, thing)
+      const next = yield* start(Pool.use(pool, ({ id }) => Effect.succeed(id)))
+      return next.pollUnsafe() === undefined ? "it waits" : yield* Fiber.join(next)
+    })
+  )
 })
 
 describe("stats", () => {

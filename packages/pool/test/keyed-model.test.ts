@@ -54,12 +54,17 @@ interface Program {
   readonly order: "fifo" | "lifo"
   readonly createConcurrency: number | undefined
   readonly acquireTimeout: number | undefined
+  readonly keyIdle: number
   readonly maxUses: number | undefined
   readonly maxIdle: number | undefined
   /** What resetting takes, if there is a reset. */
   readonly reset: number | undefined
   /** What validation takes, if there is any; every third resource is then found to be bad. */
   readonly validate: number | undefined
+  /** How often what rests is validated, if it is. */
+  readonly keepAlive: number | undefined
+  /** Whether, in the end, nobody asks until all keys have vanished. */
+  readonly vanish: boolean
   readonly bursts: ReadonlyArray<ReadonlyArray<Command>>
 }
 
@@ -99,10 +104,13 @@ const program: fc.Arbitrary<Program> = fc.record({
   order: fc.constantFrom("fifo" as const, "lifo" as const),
   createConcurrency: seldom(1),
   acquireTimeout: seldom(150),
+  keyIdle: fc.constantFrom(30, 200, 500),
   maxUses: seldom(2),
   maxIdle: seldom(100),
-  reset: seldom(0, 10),
-  validate: seldom(0, 10),
+  reset: seldom(0, 10, 50),
+  validate: seldom(0, 10, 50),
+  keepAlive: seldom(70),
+  vanish: fc.boolean(),
   bursts: fc.array(fc.array(command, { minLength: 1, maxLength: 4 }), {
     minLength: 1,
     maxLength: 40,
@@ -128,14 +136,14 @@ class Runner {
 
   static readonly make = Effect.fnUntraced(function* (program: Program) {
     const workshop = new Workshop<Key>()
-    const { bursts: _, reset, validate, ...options } = program
+    const { bursts: _, keepAlive, reset, validate, vanish: __, ...options } = program
     const pool = yield* KeyedPool.make({
       ...options,
       acquire: workshop.acquire,
-      keyIdle: 500,
       reset: reset === undefined ? undefined : () => later(reset, undefined),
       validate: validate === undefined ? undefined : (item) => later(validate, item.id % 3 !== 0),
-      validateAfterIdle: 20
+      validateAfterIdle: 20,
+      keepAlive: keepAlive === undefined || validate === undefined ? undefined : { every: keepAlive }
     })
     return new Runner(program, workshop, pool)
   })
@@ -316,6 +324,13 @@ class Runner {
     }
     expect(refused, "borrowers that were refused").toBeLessThanOrEqual(this.refusals.done)
 
+    if (this.program.vanish) {
+      yield* pass(1_100)
+      yield* this.check()
+      expect((yield* KeyedPool.stats(this.pool)).keys, "keys that nobody uses").toEqual([])
+      expect(this.workshop.whole.now, "resources of keys that nobody uses").toBe(0)
+    }
+
     const closing = yield* Effect.forkChild(KeyedPool.close(this.pool), { startImmediately: true })
     yield* settle
     expect(closing.pollUnsafe(), "the pool has closed").toEqual(Exit.void)
@@ -372,7 +387,7 @@ describe("random programs", () => {
       { numRuns: 600 }
     )
     // The programs do something: none of the above is true for want of borrowers.
-    expect(seen.served).toBeGreaterThan(5_000)
+    expect(seen.served).toBeGreaterThan(4_000)
     expect(seen.refused).toBeGreaterThan(100)
     expect(seen.cutOff).toBeGreaterThan(500)
     expect(seen.made).toBeGreaterThan(2_000)

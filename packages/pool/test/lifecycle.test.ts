@@ -3,7 +3,7 @@
  */
 import { Pool, PoolError } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, Option, Random, Schedule, type Scope } from "effect"
+import { Clock, Context, Deferred, Effect, Exit, Fiber, Option, Random, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import {
   borrow,
@@ -34,6 +34,66 @@ const rest = (pool: Pool.Pool<Thing, Refused>, count: number) =>
 // -----------------------------------------------------------------------------
 // Creation
 // -----------------------------------------------------------------------------
+
+describe("acquire, validate and reset", () => {
+  const Tenant = Context.Reference<string>("test/Tenant", { defaultValue: () => "nobody" })
+
+  it.effect("run with what the pool was made with, whoever borrows", () =>
+    Effect.gen(function* () {
+      const seen: Array<string> = []
+      const look = (what: string) => Effect.map(Tenant, (tenant) => seen.push(`${what} for ${tenant}`))
+      const pool = yield* Pool.make({
+        acquire: Effect.tap(new Things().acquire, () => look("acquire")),
+        validate: () => Effect.as(look("validate"), true),
+        validateAfterIdle: 0,
+        reset: () => look("reset")
+      }).pipe(Effect.provideService(Tenant, "owner"))
+      const used = Pool.use(pool, () => look("use"))
+      yield* Effect.provideService(used, Tenant, "guest")
+      yield* settle
+      yield* Effect.provideService(used, Tenant, "guest")
+      yield* settle
+      expect(seen).toEqual([
+        "acquire for owner",
+        "use for guest",
+        "reset for owner",
+        "validate for owner",
+        "use for guest",
+        "reset for owner"
+      ])
+    })
+  )
+
+  it.effect("are not interrupted with the one who borrows", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const log: Array<string> = []
+      const slow = (what: string) =>
+        Effect.sleep("1 second").pipe(
+          Effect.onInterrupt(() => Effect.sync(() => log.push(`${what} interrupted`))),
+          Effect.andThen(Effect.sync(() => log.push(`${what} done`)))
+        )
+      things.plan = () => slow("acquire")
+      const pool = yield* Pool.make({
+        acquire: things.acquire,
+        validate: () => Effect.as(slow("validate"), true),
+        validateAfterIdle: 0,
+        reset: () => slow("reset")
+      })
+      for (let round = 0; round < 2; round++) {
+        const waiter = yield* borrow(pool)
+        yield* waiter.interrupt
+        yield* TestClock.adjust("1 second")
+      }
+      const holder = yield* borrow(pool)
+      yield* TestClock.adjust("1 second")
+      yield* holder.interrupt
+      yield* TestClock.adjust("1 second")
+      expect(log).toEqual(["acquire done", "validate done", "validate done", "reset done"])
+      expect(yield* Pool.idle(pool)).toBe(1)
+    })
+  )
+})
 
 describe("createTimeout", () => {
   it.effect("fails the borrower with CreateTimeout, calls the attempt off, and frees the slot", () =>
@@ -1877,6 +1937,24 @@ describe("close", () => {
       expect(open).toEqual([1])
       yield* settle
       expect(things.closed).toEqual([1])
+    })
+  )
+
+  it.effect("an acquire that closes its own pool is called off like any other", () =>
+    Effect.gen(function* () {
+      // A scope that is left open, so that a pool that does not close hangs nothing but this.
+      const scope = yield* Scope.make()
+      const things = new Things()
+      const pool = yield* Scope.provide(
+        Pool.make({ acquire: things.acquire, destroyTimeout: "5 seconds" }),
+        scope
+      )
+      things.plan = () => Pool.close(pool)
+      const borrower = yield* borrow(pool)
+      expect(yield* borrower.error).toBeInstanceOf(PoolError.PoolClosed)
+      yield* TestClock.adjust("5 seconds")
+      expect(yield* Pool.size(pool)).toBe(0)
+      expect(things.open).toEqual([])
     })
   )
 

@@ -40,7 +40,7 @@ export interface Group {
   /** How many places `take` would give, counting those that can be had without any borrower's return. */
   readonly room: () => number
   /** A place will be free as soon as what is in it has closed. */
-  readonly leaving: () => void
+  readonly leaving: (slot: Slot<any>) => void
   /** A place that was {@link leaving} is free. */
   readonly left: (core: Core<any, any>) => void
   /** A resource of `core` is at rest, and nobody of its own line wants it. */
@@ -140,10 +140,9 @@ export class Core<A, E> {
    * "waiting", or "done" with its failure.
    */
   ask(lease: Lease<A, E>): void {
-    const now = this.work.now()
-    const slot = this.freshSlot(now)
+    const slot = this.freshSlot()
     if (slot !== undefined) {
-      this.lend(slot, lease, now)
+      this.lend(slot, lease)
       if (this.settings.targetUtilization < 1) this.pump()
     } else if (this.state !== "open") {
       this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
@@ -152,7 +151,7 @@ export class Core<A, E> {
       if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "LineFull" })
       this.refuse(lease, new LineFull({ pool: name, maxWaiting, stats: stats(this) }))
     } else {
-      this.joinLine(lease, now)
+      this.joinLine(lease)
       this.pump()
       if (lease.state === "waiting") this.checkDeadlock(lease)
     }
@@ -171,13 +170,13 @@ export class Core<A, E> {
       slot = this.next(now)
     }
     if (slot === undefined) return false
-    this.lend(slot, lease, now)
+    this.lend(slot, lease)
     return true
   }
 
-  /** Whether a borrower who asks now is served at once. */
+  /** Whether a borrower who asks now is, most likely, served at once. */
   isReady(): boolean {
-    return this.freshSlot(this.work.now()) !== undefined
+    return this.isOpen() && this.shelf.size > 0
   }
 
   /** Ends a borrow, however far it came: leaves the line, or gives back. Does nothing the second time. */
@@ -210,34 +209,38 @@ export class Core<A, E> {
     return true
   }
 
-  private lend(slot: Slot<A>, lease: Lease<A, E>, now: number): void {
+  private lend(slot: Slot<A>, lease: Lease<A, E>): void {
     if (slot.leases++ === 0) this.idle--
     slot.uses++
     if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
     if (this.events.heard) {
-      const waited = lease.state === "waiting" ? now - lease.since : 0
+      const waited = lease.state === "waiting" ? this.work.now() - lease.since : 0
       this.tell("Borrowed", { resource: slot.id, fiber: lease.fiber.id, waited })
     }
     lease.state = "held"
     lease.slot = slot
-    lease.since = now
+    lease.since = this.work.clock.currentTimeMillisUnsafe()
     lease.span = lease.fiber.cache.span
     this.loans.push(lease)
     this.totals.borrowed++
-    if (this.settings.leakAfter !== Infinity) this.alarm.arm(now + this.settings.leakAfter)
+    if (this.settings.leakAfter !== Infinity) {
+      lease.leaksAt = this.work.now() + this.settings.leakAfter
+      this.alarm.arm(lease.leaksAt)
+    }
   }
 
   private giveBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
-    const now = this.timed || this.events.heard ? this.work.now() : 0
+    const now = this.timed ? this.work.now() : 0
     this.loans.remove(lease)
     this.deadlock?.returned(lease)
     this.usedAt = now
     lease.state = "done"
     lease.slot = undefined
     if (this.events.heard) {
-      this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held: now - lease.since })
+      const held = this.work.clock.currentTimeMillisUnsafe() - lease.since
+      this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
     }
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
@@ -309,27 +312,27 @@ export class Core<A, E> {
     const now = this.work.now()
     let slot: Slot<A> | undefined
     while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
-      if (!this.isStale(slot, now)) this.serveHead(slot, now)
+      if (!this.isStale(slot, now)) this.serveHead(slot)
       // One validation for each that waits, beside what is being created: the first to end serves.
       else if (this.validating < this.demand()) this.validate(slot, this.line.nth(this.validating))
       else return
     }
   }
 
-  private serveHead(slot: Slot<A>, now: number): void {
+  private serveHead(slot: Slot<A>): void {
     const lease = this.line.head!
     this.leaveLine(lease)
-    this.lend(slot, lease, now)
+    this.lend(slot, lease)
     this.line.wake(lease)
   }
 
-  private joinLine(lease: Lease<A, E>, now: number): void {
+  private joinLine(lease: Lease<A, E>): void {
     lease.state = "waiting"
-    lease.since = now
+    lease.since = this.work.now()
     lease.ticket = ++tickets
     this.line.push(lease)
     this.deadlock?.joined(lease)
-    if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(now + this.settings.acquireTimeout)
+    if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(lease.since + this.settings.acquireTimeout)
     if (this.events.heard) this.tell("WaitStarted", { fiber: lease.fiber.id, position: this.line.size })
   }
 
@@ -356,8 +359,9 @@ export class Core<A, E> {
   }
 
   /** What a newcomer can be lent at once. */
-  private freshSlot(now: number): Slot<A> | undefined {
+  private freshSlot(): Slot<A> | undefined {
     if (!this.isOpen()) return undefined
+    const now = this.timed ? this.work.now() : 0
     const slot = this.next(now)
     return slot === undefined || this.isStale(slot, now) ? undefined : slot
   }
@@ -450,6 +454,9 @@ export class Core<A, E> {
         if (this.events.heard) this.tell("CreateFailed", { cause, willRetry })
       })
     )
+    // An `acquire` may close the pool that calls it, before `abandon` can know of it.
+    if (this.state !== "open" && slot.phase === "creating" && slot.creator.pollUnsafe() === undefined)
+      this.abandon(slot)
     slot.creator.addObserver((exit) =>
       this.onCreated(slot, startedAt, exit as Exit.Exit<A, E | CreateTimeout>)
     )
@@ -480,8 +487,9 @@ export class Core<A, E> {
     if (this.state !== "open") return this.close(slot, "abandoned")
     if (this.live() > this.max) return this.close(slot, "shrunk")
     // Whatever its limits are, it serves whom it was created for.
-    if (this.line.head !== undefined && !this.suspended) this.serveHead(slot, now)
+    if (this.line.head !== undefined && !this.suspended) this.serveHead(slot)
     this.offer(slot)
+    this.pump()
     // One more than `min` lets those expire that were kept for it.
     if (this.min > 0) this.alarm.arm(this.nextDeadline())
   }
@@ -508,7 +516,7 @@ export class Core<A, E> {
       this.shelf.put(slot)
       if (slot.leases === 0 && this.timed) this.alarm.arm(this.idleDeadline(slot))
     }
-    this.pump()
+    if (this.line.head !== undefined) this.pump()
     if (this.group !== undefined && slot.list !== undefined && slot.leases === 0) this.group.rests(this, slot)
   }
 
@@ -558,7 +566,7 @@ export class Core<A, E> {
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) return this.close(slot, ending)
     // What has just been validated is lent whatever `validateAfterIdle` is.
-    if (after === "validated" && this.line.head !== undefined && !this.suspended) this.serveHead(slot, now)
+    if (after === "validated" && this.line.head !== undefined && !this.suspended) this.serveHead(slot)
     this.offer(slot)
   }
 
@@ -599,7 +607,7 @@ export class Core<A, E> {
   private leave(slot: Slot<A>): void {
     slot.phase = "closing"
     this.closing++
-    this.group?.leaving()
+    this.group?.leaving(slot)
   }
 
   /** Ends a slot: there is room for another. */
@@ -653,7 +661,10 @@ export class Core<A, E> {
 
   /** Lets go of all that nobody holds or waits for. */
   vacate(reason: CloseReason): void {
-    for (const slot of Array.from(this.slots)) if (slot.phase === "creating") this.abandon(slot)
+    for (const slot of Array.from(this.slots)) {
+      if (slot.phase === "creating") this.abandon(slot)
+      else if (slot.phase === "busy") this.close(slot, reason)
+    }
     this.closeIdle(() => reason)
     this.alarm.stop()
   }
@@ -692,13 +703,17 @@ export class Core<A, E> {
     this.pump()
   }
 
+  /** Keeps the slot for those who have it. */
   reserve(slot: Slot<A>): void {
     slot.reservations++
     this.shelf.remove(slot)
   }
 
   unreserve(slot: Slot<A>): void {
-    if (--slot.reservations === 0 && slot.phase === "ready") this.offer(slot)
+    if (--slot.reservations > 0 || slot.phase !== "ready") return
+    const ending = slot.leases === 0 ? this.reasonToClose(slot, this.work.now()) : undefined
+    if (ending === undefined) this.offer(slot)
+    else this.close(slot, ending)
   }
 
   /**
@@ -770,7 +785,7 @@ export class Core<A, E> {
 
   /** Stops a creation; its slot goes when the attempt has ended, or has taken too long to. */
   private abandon(slot: Slot<A>): void {
-    // An `acquire` that closes the pool it is called by: `onCreated` sees to it.
+    // It is being started at this moment: see `create`.
     if (slot.creator === undefined) return
     const attempt = slot.creator
     this.creating--
@@ -821,9 +836,9 @@ export class Core<A, E> {
     if (this.deadlock?.suspectedAt !== undefined)
       next = Math.min(next, this.deadlock.suspectedAt + suspicionMillis)
     if (leakAfter !== Infinity) {
-      for (const lease of this.loans) {
-        if (lease.leaked) continue
-        next = Math.min(next, lease.since + leakAfter)
+      for (const { leaksAt } of this.loans) {
+        if (leaksAt === Infinity) continue
+        next = Math.min(next, leaksAt)
         break
       }
     }
@@ -856,7 +871,7 @@ export class Core<A, E> {
     let position = 1
     for (const lease of this.line) {
       if (!isDue(lease.since + this.settings.acquireTimeout, now)) break
-      const error = acquireTimeout(this, lease, now, position++, waiting, this.lastFailure)
+      const error = acquireTimeout(this, lease, position++, waiting, this.lastFailure)
       this.totals.timeouts++
       if (this.events.heard) {
         this.tell("TimedOut", { fiber: lease.fiber.id, waited: now - lease.since, phase: error.phase })
@@ -869,10 +884,10 @@ export class Core<A, E> {
     const { leakAfter, name } = this.settings
     if (leakAfter === Infinity) return
     for (const lease of this.loans) {
-      if (lease.leaked) continue
-      if (!isDue(lease.since + leakAfter, now)) break
-      lease.leaked = true
-      const held = now - lease.since
+      if (lease.leaksAt === Infinity) continue
+      if (!isDue(lease.leaksAt, now)) break
+      const held = now - lease.leaksAt + leakAfter
+      lease.leaksAt = Infinity
       const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
       const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
       this.work.detach(Effect.logWarning(message, details))

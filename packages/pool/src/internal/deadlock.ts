@@ -1,4 +1,5 @@
 import * as Context from "effect/Context"
+import type * as Fiber from "effect/Fiber"
 import type { Lease } from "./lease.ts"
 import type { List } from "./list.ts"
 
@@ -9,30 +10,32 @@ export const suspicionMillis = 5_000
 // Families
 // -----------------------------------------------------------------------------
 
-/**
- * The newest loan of the fiber that reads it, or of the fiber that forked it: children inherit the
- * context, so a fiber and its children are one family. Loans of other pools are reached by `outer`.
- */
-const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Holding", {
+/** A fiber that has borrowed, and its loans. What it forks from then on inherits it as `parent`. */
+interface Family {
+  readonly fiber: Fiber.Fiber<any, any>
+  readonly parent: Family | undefined
+  /** The loan taken last; the others are reached by `outer`. Some may be over. */
+  newest: Lease<any, any> | undefined
+}
+
+/** The family of the fiber that reads it, or of the fiber that forked it: children inherit the context. */
+const Family = Context.Reference<Family | undefined>("~cenote/Pool/Family", {
   defaultValue: () => undefined
 })
 
 /**
- * Marks the borrower's fiber, and those that it forks from here on, as holders of `lease`. Gives the
- * context that {@link unmark} restores.
+ * Counts `lease` among the loans of its fiber's family. The fiber is made one with its first loan, and stays
+ * one until whoever set its context restores it, so that the second loan costs next to nothing.
  */
-export const mark = (lease: Lease<any, any>): Context.Context<never> => {
+export const mark = (lease: Lease<any, any>): void => {
   const fiber = lease.fiber
-  const context = fiber.context
-  lease.outer = live(fiber.getRef(Holding))
-  fiber.setContext(Context.add(context, Holding, lease))
-  return context
-}
-
-/** Undoes {@link mark}, in the same fiber. */
-export const unmark = (lease: Lease<any, any>): void => {
-  lease.fiber.setContext(lease.restore!)
-  lease.restore = undefined
+  let family = fiber.getRef(Family)
+  if (family === undefined || family.fiber !== fiber) {
+    family = { fiber, parent: family, newest: undefined }
+    fiber.setContext(Context.add(fiber.context, Family, family))
+  }
+  lease.outer = live(family.newest)
+  family.newest = lease
 }
 
 /** Skips loans that are over, so that a chain of them does not grow with a fiber's history. */
@@ -72,19 +75,19 @@ export class Deadlock<A, E> {
   }
 
   joined(waiter: Lease<A, E>): void {
-    waiter.outer = live(waiter.fiber.getRef(Holding))
-    for (let loan = waiter.outer; loan !== undefined; loan = loan.outer) {
-      if (loan.pool !== this.pool || loan.state !== "held") continue
-      if (loan.familyWaiting++ === 0) this.stuck++
-    }
+    if (waiter.fiber.getRef(Family) === undefined) return
+    const behind = this.loansBehind(waiter.fiber)
+    if (behind.length === 0) return
+    waiter.behind = behind
+    for (const loan of behind) if (loan.familyWaiting++ === 0) this.stuck++
   }
 
   left(waiter: Lease<A, E>): void {
-    for (let loan = waiter.outer; loan !== undefined; loan = loan.outer) {
-      if (loan.pool !== this.pool || loan.state !== "held" || loan.familyWaiting === 0) continue
-      if (--loan.familyWaiting === 0) this.stuck--
+    if (waiter.behind === undefined) return
+    for (const loan of waiter.behind) {
+      if (loan.state === "held" && --loan.familyWaiting === 0) this.stuck--
     }
-    waiter.outer = undefined
+    waiter.behind = undefined
   }
 
   returned(loan: Lease<A, E>): void {
@@ -101,28 +104,29 @@ export class Deadlock<A, E> {
 
   /** Whether `newcomer`, who has just joined the line, has made the deadlock certain. */
   isCertain(newcomer: Lease<A, E>): boolean {
-    if (!this.holds(newcomer, endsWithFiber)) return false
+    if (newcomer.behind?.some((loan) => loan.fiber === newcomer.fiber) !== true) return false
     const waiting = new Set<unknown>()
     for (const lease of this.line) waiting.add(lease.fiber)
-    for (const loan of this.loans) if (loan.kind === "manual" || !waiting.has(loan.fiber)) return false
+    for (const loan of this.loans) if (!waiting.has(loan.fiber)) return false
     return true
   }
 
   /** The newest in line whose family has a loan. */
   newest(): Lease<A, E> | undefined {
     let newest = this.line.tail
-    while (newest !== undefined && !this.holds(newest, () => true)) newest = newest.previous
+    while (newest !== undefined && newest.behind === undefined) newest = newest.previous
     return newest
   }
 
-  private holds(waiter: Lease<A, E>, test: (loan: Lease<any, any>, waiter: Lease<A, E>) => boolean): boolean {
-    for (let loan = waiter.outer; loan !== undefined; loan = loan.outer) {
-      if (loan.pool === this.pool && loan.state === "held" && test(loan, waiter)) return true
+  /** The loans of this pool that a fiber's family has. */
+  private loansBehind(fiber: Fiber.Fiber<any, any>): Array<Lease<any, any>> {
+    const loans: Array<Lease<any, any>> = []
+    for (let family = fiber.getRef(Family); family !== undefined; family = family.parent) {
+      for (let loan = family.newest; loan !== undefined; loan = loan.outer) {
+        // Any fiber may end a loan that `Pool.release` ends: such a one is never stuck.
+        if (loan.pool === this.pool && loan.state === "held" && loan.kind === "scoped") loans.push(loan)
+      }
     }
-    return false
+    return loans
   }
 }
-
-/** Whether the loan is the waiting fiber's own, and nobody else is meant to end it. */
-const endsWithFiber = (loan: Lease<any, any>, waiter: Lease<any, any>): boolean =>
-  loan.fiber === waiter.fiber && loan.kind === "scoped"

@@ -83,7 +83,7 @@ export class KeyedCore<K, A, E> implements Group {
     const core = existing?.core ?? new Core(this.settingsOf(key), this.work, this.dispatcher, this)
     core.usedAt = now
     if (existing !== undefined) {
-      this.vacated.delete(core)
+      if (this.vacated.delete(core)) this.alarm.arm(now + this.keyIdle)
     } else if (this.closed) {
       this.work.detach(core.shutdown(undefined))
     } else {
@@ -151,18 +151,22 @@ export class KeyedCore<K, A, E> implements Group {
   }
 
   room(): number {
-    let idle = 0
-    for (const { core } of this.all()) idle += core.idle
-    return this.max - this.size + this.leavingNow + idle
+    let room = this.max - this.size + this.leavingNow
+    for (const { core } of this.all()) room += core.idle
+    for (const core of this.starving) room -= Math.max(0, core.shortage())
+    return Math.max(0, room)
   }
 
   rests(core: Core<any, any>, slot: Slot<any>): void {
+    // Without a limit nobody ever needs another's room.
+    if (this.max === Infinity) return
     this.resting.delete(slot)
     this.resting.set(slot, core)
     this.stealWhileWanted(undefined)
   }
 
-  leaving(): void {
+  leaving(slot: Slot<any>): void {
+    this.resting.delete(slot)
     this.leavingNow++
   }
 

@@ -1,5 +1,3 @@
-import type * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { AnySpan } from "effect/Tracer"
@@ -26,8 +24,13 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   list: List<Lease<A, E>> | undefined = undefined
 
   state: "asking" | "waiting" | "held" | "done" = "asking"
-  /** When it joined the line while "waiting", when it was lent while "held". Monotonic milliseconds. */
+  /**
+   * While "waiting": when it joined the line, in monotonic milliseconds. While "held": when it was lent, in
+   * milliseconds since the epoch, which is cheaper to read and for people alone.
+   */
   since = 0
+  /** When it counts as leaked, in monotonic milliseconds; `Infinity` once that has been told. */
+  leaksAt = Infinity
   /** Its turn among all borrowers that ever joined a line; set when it joins one. */
   ticket = 0
   /** What was lent; set while "held" alone. */
@@ -35,19 +38,17 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   /** Why it got nothing; set when it went from "waiting" to "done" by the pool's decision. */
   failure: Exit.Exit<never, E | PoolError> | undefined = undefined
   /** Wakes the borrower; set while its fiber is suspended in the line. */
-  resume: ((effect: Effect.Effect<void>) => void) | undefined = undefined
+  resume: (() => void) | undefined = undefined
   /** Resources offered to it that failed validation. */
   failedChecks = 0
-  leaked = false
   /** The span that it borrowed under. */
   span: AnySpan | undefined = undefined
-  /** The loan that the borrower, or the fiber that forked it, already had. See deadlock.ts. */
+  /** The loan that its fiber took before. See deadlock.ts. */
   outer: Lease<any, any> | undefined = undefined
+  /** The loans of this pool that its family has; set while "waiting", where there are any. */
+  behind: ReadonlyArray<Lease<any, any>> | undefined = undefined
   /** Borrowers of this loan's family in the line of this loan's pool. */
   familyWaiting = 0
-  /** The context to give back to the fiber when the loan ends. */
-  restore: Context.Context<never> | undefined = undefined
-
   readonly pool: object
   readonly fiber: Fiber.Fiber<any, any>
   readonly kind: LeaseKind

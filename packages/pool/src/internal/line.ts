@@ -1,5 +1,4 @@
 import type * as Cause from "effect/Cause"
-import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import type { PoolError } from "../PoolError.ts"
@@ -42,6 +41,6 @@ export class Line<A, E> extends List<Lease<A, E>> {
   private readonly wakeAll = (): void => {
     const woken = this.woken
     this.woken = []
-    for (const lease of woken) lease.resume?.(Effect.void)
+    for (const lease of woken) lease.resume?.()
   }
 }

@@ -1,7 +1,9 @@
 import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Effectable from "effect/Effectable"
 import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
 import type * as Option from "effect/Option"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { Scheduler } from "effect/Scheduler"
@@ -10,7 +12,7 @@ import type { Options, Pool } from "../Pool.ts"
 import type { PoolError } from "../PoolError.ts"
 import * as PoolRegistry from "../PoolRegistry.ts"
 import { Core } from "./core.ts"
-import { mark, unmark } from "./deadlock.ts"
+import { mark } from "./deadlock.ts"
 import { Lease } from "./lease.ts"
 import { resolve, type Settings } from "./options.ts"
 import * as report from "./report.ts"
@@ -90,17 +92,39 @@ export const use = <A, E, B, E2, R2>(
   f: (item: A) => Effect.Effect<B, E2, R2>
 ): Effect.Effect<B, E | E2 | PoolError, R2> =>
   Effect.withFiber((fiber) => {
-    const lease = new Lease<A, E>(core, fiber, "scoped")
-    return Effect.onExitPrimitive(
-      Effect.suspend(() => {
-        core.ask(lease)
-        return lease.state === "waiting"
-          ? Effect.flatMap(wait(lease), () => runBody(core, lease, f))
-          : runBody(core, lease, f)
-      }),
-      () => endUse(core, lease)
-    )
+    const use = new Use(core, fiber, f)
+    return Effect.onExitPrimitive(use, () => use.end())
   })
+
+/**
+ * A loan that is itself the effect that asks, waits, and runs the body: it allocates less than effects made of
+ * closures would, and one that is woken goes on with itself.
+ */
+class Use<A, E, B, E2, R2> extends Effectable.Class<B, E | E2 | PoolError, R2> {
+  readonly lease: Lease<A, E>
+  readonly core: Core<A, E>
+  readonly body: (item: A) => Effect.Effect<B, E2, R2>
+
+  constructor(core: Core<A, E>, fiber: Fiber.Fiber<any, any>, body: (item: A) => Effect.Effect<B, E2, R2>) {
+    super()
+    this.core = core
+    this.lease = new Lease(core, fiber, "scoped")
+    this.body = body
+  }
+
+  asEffect(): Effect.Effect<B, E | E2 | PoolError, R2> {
+    const { core, lease } = this
+    if (lease.state === "asking") core.ask(lease)
+    if (lease.state === "waiting") return waitFor(lease, this)
+    if (lease.failure !== undefined) return lease.failure
+    return this.body(lent(core, lease))
+  }
+
+  end(): undefined {
+    this.core.finish(this.lease)
+    return undefined
+  }
+}
 
 export const tryUse = <A, E, B, E2, R2>(
   core: Core<A, E>,
@@ -108,49 +132,38 @@ export const tryUse = <A, E, B, E2, R2>(
 ): Effect.Effect<Option.Option<B>, E2, R2> =>
   Effect.withFiber((fiber) => {
     const lease = new Lease<A, E>(core, fiber, "scoped")
-    return Effect.onExitPrimitive(
-      Effect.suspend(() =>
-        core.tryAsk(lease)
-          ? Effect.asSome(runBody(core, lease, f) as Effect.Effect<B, E2, R2>)
-          : Effect.succeedNone
-      ),
-      () => endUse(core, lease)
+    const body = Effect.suspend(() =>
+      core.tryAsk(lease) ? Effect.asSome(f(lent(core, lease))) : Effect.succeedNone
     )
+    return Effect.onExitPrimitive(body, () => finish(core, lease))
   })
-
-const runBody = <A, E, B, E2, R2>(
-  core: Core<A, E>,
-  lease: Lease<A, E>,
-  f: (item: A) => Effect.Effect<B, E2, R2>
-): Effect.Effect<B, E | E2 | PoolError, R2> => {
-  if (lease.failure !== undefined) return lease.failure
-  if (core.deadlock !== undefined) lease.restore = mark(lease)
-  return f(lease.slot!.value)
-}
-
-const endUse = (core: Core<any, any>, lease: Lease<any, any>): undefined => {
-  if (lease.restore !== undefined) unmark(lease)
-  core.finish(lease)
-  return undefined
-}
 
 export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Scope.Scope> =>
   Effect.withFiber((fiber) => {
     const scope = Context.getUnsafe(fiber.context, Scope.Scope)
+    // A borrow that fails should leave nothing in the scope.
     if (!core.isReady()) return getInLine(core, scope)
-    // Nobody is to be waited for: with the return in place first, nothing has to be uninterruptible.
+    // With the return in place before anything is taken, nothing has to be uninterruptible.
     const lease = new Lease<A, E>(core, fiber, "scoped")
-    return Effect.flatMap(Scope.addFinalizer(scope, finish(core, lease)), () => {
-      core.ask(lease)
-      if (lease.state === "held") return Effect.succeed(lent(core, lease))
-      core.finish(lease)
-      return getInLine(core, scope)
-    })
+    const settle = (): Effect.Effect<A, E | PoolError> => lease.failure ?? Effect.succeed(lent(core, lease))
+    return Effect.flatMap(
+      Scope.addFinalizerExit(scope, () => finish(core, lease) ?? Effect.void),
+      () => {
+        core.ask(lease)
+        if (lease.state !== "waiting") return settle()
+        return Effect.onExitPrimitive(waitFor(lease, Effect.suspend(settle)), (exit) =>
+          exit._tag === "Failure" ? finish(core, lease) : undefined
+        )
+      }
+    )
   })
 
 const getInLine = <A, E>(core: Core<A, E>, scope: Scope.Scope): Effect.Effect<A, E | PoolError> =>
   borrow(core, "scoped", (lease) =>
-    Effect.as(Scope.addFinalizer(scope, finish(core, lease)), lease.slot!.value)
+    Effect.as(
+      Scope.addFinalizerExit(scope, () => finish(core, lease) ?? Effect.void),
+      lease.slot!.value
+    )
   )
 
 export const acquire = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError> =>
@@ -175,32 +188,31 @@ const borrow = <A, E>(
       core.ask(lease)
       if (lease.state !== "waiting") return settle()
       const waited = Effect.onExitPrimitive(
-        restore(wait(lease)),
-        (exit) => {
-          if (exit._tag === "Failure") core.finish(lease)
-          return undefined
-        },
+        restore(waitFor(lease, Effect.void)),
+        (exit) => (exit._tag === "Failure" ? finish(core, lease) : undefined),
         true
       )
       return Effect.flatMap(waited, settle)
     })
   )
 
-/** What was lent. No body ends this loan, so its mark stays until whoever set the fiber's context restores it. */
+/** Suspends until the pool has lent to the borrower or failed it, and then goes on with `next`. */
+const waitFor = <B, E, R>(lease: Lease<any, any>, next: Effect.Effect<B, E, R>): Effect.Effect<B, E, R> =>
+  Effect.callback((resume) => {
+    if (lease.state === "waiting") lease.resume = () => resume(next)
+    else resume(next)
+  })
+
+/** What was lent. */
 const lent = <A, E>(core: Core<A, E>, lease: Lease<A, E>): A => {
   if (core.deadlock !== undefined) mark(lease)
   return lease.slot!.value
 }
 
-const finish = (core: Core<any, any>, lease: Lease<any, any>): Effect.Effect<void> =>
-  Effect.sync(() => core.finish(lease))
-
-/** Suspends until the pool has lent to the borrower or failed it. */
-const wait = (lease: Lease<any, any>): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    if (lease.state === "waiting") lease.resume = resume
-    else resume(Effect.void)
-  })
+const finish = (core: Core<any, any>, lease: Lease<any, any>): undefined => {
+  core.finish(lease)
+  return undefined
+}
 
 // -----------------------------------------------------------------------------
 // Operations

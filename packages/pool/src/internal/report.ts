@@ -24,6 +24,7 @@ export const stats = (core: Core<any, any>): Stats => {
 
 /** Borrows that would not have to wait for another borrower. */
 export const room = (core: Core<any, any>): number => {
+  if (core.state !== "open") return 0
   const { concurrency } = core.settings
   let room = (core.max - core.slots.size) * concurrency
   for (const slot of core.shelf) room += concurrency - slot.leases
@@ -31,13 +32,13 @@ export const room = (core: Core<any, any>): number => {
 }
 
 export const leases = <A>(core: Core<A, any>): ReadonlyArray<LeaseInfo<A>> => {
-  const now = core.work.now()
+  const now = core.work.clock.currentTimeMillisUnsafe()
   return Array.from(core.loans, (lease) => ({
     item: lease.slot!.value,
     resource: lease.slot!.id,
     fiber: lease.fiber.id,
     span: spanName(lease),
-    since: core.work.epoch(lease.since),
+    since: lease.since,
     held: now - lease.since
   }))
 }
@@ -50,7 +51,6 @@ export const spanName = (lease: Lease<any, any>): string | undefined =>
 export const acquireTimeout = <A, E>(
   core: Core<A, E>,
   lease: Lease<A, E>,
-  now: number,
   position: number,
   waiting: number,
   lastFailure: Cause.Cause<unknown> | undefined
@@ -67,7 +67,11 @@ export const acquireTimeout = <A, E>(
     longestHeld:
       longest === undefined
         ? undefined
-        : { fiber: longest.fiber.id, span: spanName(longest), heldMillis: now - longest.since },
+        : {
+            fiber: longest.fiber.id,
+            span: spanName(longest),
+            heldMillis: core.work.clock.currentTimeMillisUnsafe() - longest.since
+          },
     lastFailure: phase === "create" && lastFailure !== undefined ? Cause.squash(lastFailure) : undefined
   })
 }

@@ -24,11 +24,6 @@ export class Work {
     return Number(this.clock.monotonicTimeNanosUnsafe()) / nanosPerMilli
   }
 
-  /** Turns a reading of {@link now} into milliseconds since the epoch. */
-  epoch(at: number): number {
-    return this.clock.currentTimeMillisUnsafe() - (this.now() - at)
-  }
-
   /** Calls `f` after at least `millis`; the result calls it off. */
   after(millis: number, f: () => void): () => void {
     const timer = this.fork(this.clock.sleep(Duration.millis(millis)))

@@ -1,0 +1,339 @@
+/**
+ * `pnpm bench pool`: Cenote's pools beside Effect's own and the promise libraries.
+ */
+import { parseArgs } from "node:util"
+import { Effect, type Scope } from "effect"
+import { compare, type Contestant, type Measure, type Section } from "./harness.ts"
+import { showMeasures, showSection, writeReport } from "./harness.ts"
+import * as contenders from "./pool/contenders.ts"
+import * as scenarios from "./pool/scenarios.ts"
+
+const usage = `pnpm bench pool [--quick] [--only <text>]
+
+Measures Cenote's pools beside other libraries, prints the tables, and writes docs/benchmarks/pool.md and .json.
+
+  --quick         few rounds and fewer operations, for a first look; writes nothing
+  --only <text>   only the sections whose name contains the text; writes nothing`
+
+const leave = (code: number, message: string): never => {
+  console.log(message)
+  process.exit(code)
+}
+
+const readOptions = () => {
+  try {
+    return parseArgs({
+      options: { quick: { type: "boolean" }, only: { type: "string" }, help: { type: "boolean" } }
+    }).values
+  } catch (error) {
+    return leave(1, `${(error as Error).message}\n\n${usage}`)
+  }
+}
+
+const options = readOptions()
+if (options.help === true) leave(0, usage)
+
+const quick = options.quick === true
+
+// -----------------------------------------------------------------------------
+// Sections
+// -----------------------------------------------------------------------------
+
+interface Group {
+  readonly id: string
+  readonly title: string
+  readonly unit: string
+  readonly note?: string | undefined
+  /** What the other rows are compared with. */
+  readonly baseline: string
+  readonly rounds: number
+  readonly warmUps?: number | undefined
+  readonly contestants: Effect.Effect<ReadonlyArray<Contestant>, never, Scope.Scope>
+}
+
+const cenote = "Cenote Pool.use"
+const effectUse = "Effect Pool.use"
+const yieldNow = "floor: yieldNow"
+const setImmediate = "floor: setImmediate"
+const sizes = [10, 100, 1_000, 10_000, 100_000]
+
+const make = <C extends contenders.Contender>(
+  makes: ReadonlyArray<contenders.Make<C>>,
+  scenario: (contender: C) => Contestant
+): Group["contestants"] => Effect.map(Effect.all(makes), (made) => made.map(scenario))
+
+const handOff = (fibers: number) =>
+  scenarios.handOff(
+    fibers,
+    quick ? Math.min(Math.max(fibers * 3, 10_000), 30_000) : Math.max(fibers, 30_000),
+    { effect: yieldNow, promise: setImmediate }
+  )
+
+const handOffGroup = (fibers: number): Group => {
+  const upTo = <A>(most: number, peer: A): ReadonlyArray<A> => (fibers <= most ? [peer] : [])
+  const leftOut =
+    fibers > 10_000
+      ? "Effect's Queue (over 200 µs) and Semaphore (more still), tarn (over 100 µs)"
+      : "Effect's Semaphore (about 400 µs)"
+  return {
+    id: `hand-off-${fibers}`,
+    title: `Hand-off, ${fibers.toLocaleString("en")} fibers over 10 resources`,
+    note: fibers > 1_000 ? `Left out, as too slow in a line this long: ${leftOut}.` : undefined,
+    unit: "ns/op",
+    baseline: cenote,
+    rounds: fibers > 10_000 ? 4 : fibers > 1_000 ? 7 : 11,
+    // Samples of this many take seconds.
+    warmUps: quick && fibers > 1_000 ? 0 : undefined,
+    contestants: make<contenders.Contender>(
+      [
+        contenders.effectFloor(yieldNow),
+        contenders.cenoteUse,
+        contenders.cenoteDeadline,
+        contenders.effectUse,
+        ...upTo(1_000, contenders.semaphore),
+        ...upTo(10_000, contenders.queue),
+        contenders.promiseFloor(setImmediate),
+        contenders.viaGenericPool,
+        ...upTo(10_000, contenders.viaTarn),
+        contenders.viaLightningPool
+      ],
+      handOff(fibers)
+    )
+  }
+}
+
+const givingUpGroup = (waiters: number): Group => ({
+  id: `giving-up-${waiters}`,
+  title: `Giving up, ${waiters.toLocaleString("en")} fibers join the line and every second one is interrupted`,
+  unit: "ns/fiber",
+  baseline: cenote,
+  rounds: 9,
+  contestants: make(
+    [contenders.cenoteUse, contenders.effectUse, ...(waiters <= 1_000 ? [contenders.semaphore] : [])],
+    scenarios.givingUp(waiters, 20_000 / waiters)
+  )
+})
+
+const churn = [
+  contenders.churnCenote,
+  contenders.churnCenoteInvalidate,
+  contenders.churnEffect,
+  contenders.churnGenericPool,
+  contenders.churnLightningPool
+]
+
+const groups: ReadonlyArray<Group> = [
+  {
+    id: "alone",
+    title: "Borrow and return, one fiber, warm pool",
+    unit: "ns/op",
+    baseline: cenote,
+    rounds: 15,
+    contestants: make<contenders.Contender>(
+      [
+        contenders.effectFloor("floor: Effect.sync"),
+        contenders.cenoteUse,
+        contenders.cenoteDeadline,
+        contenders.effectUse,
+        contenders.cenoteGet,
+        contenders.effectGet,
+        contenders.semaphore,
+        contenders.promiseFloor("floor: await"),
+        contenders.viaGenericPool,
+        contenders.viaTarn,
+        contenders.viaLightningPool
+      ],
+      scenarios.alone(quick ? 20_000 : 50_000)
+    )
+  },
+  ...sizes.map(handOffGroup),
+  ...[1_000, 10_000].map(givingUpGroup),
+  {
+    id: "churn-alone",
+    title: "Create and close for every borrow, one fiber",
+    note: "tarn replaces what fails its validation, and waits for a timer of a millisecond each time.",
+    unit: "ns/op",
+    baseline: "Cenote maxUses: 1",
+    rounds: 9,
+    contestants: Effect.zipWith(
+      make<contenders.Contender>(churn, scenarios.alone(5_000)),
+      make([contenders.churnTarn], scenarios.alone(100)),
+      (all, tarn) => [...all, ...tarn]
+    )
+  },
+  {
+    id: "churn-many",
+    title: "Create and close for every borrow, 100 fibers over 10 resources",
+    unit: "ns/op",
+    baseline: "Cenote maxUses: 1",
+    rounds: 9,
+    contestants: make<contenders.Contender>(
+      [contenders.effectFloor(yieldNow), contenders.promiseFloor(setImmediate), ...churn],
+      scenarios.handOff(100, 5_000, { effect: yieldNow, promise: setImmediate })
+    )
+  },
+  {
+    id: "memory-waiter",
+    title: "Memory, 50,000 in line for 10 resources",
+    note: "Over floor: what standing in line adds to a fiber or async function that is suspended anyway.",
+    unit: "bytes each",
+    baseline: cenote,
+    rounds: 3,
+    warmUps: 0,
+    contestants: Effect.map(
+      Effect.all([
+        make(
+          [contenders.cenoteUse, contenders.cenoteDeadline, contenders.effectUse],
+          scenarios.bytesOfWaiter(50_000)
+        ),
+        make(
+          [contenders.viaGenericPool, contenders.viaLightningPool],
+          scenarios.bytesOfWaitingFunction(50_000)
+        )
+      ]),
+      ([fibers, functions]) => [
+        scenarios.bytesOfSuspendedFiber(50_000),
+        ...fibers,
+        scenarios.bytesOfSuspendedFunction(50_000),
+        ...functions
+      ]
+    )
+  },
+  {
+    id: "memory-idle",
+    title: "Memory, 10,000 idle resources",
+    unit: "bytes each",
+    baseline: "Cenote",
+    rounds: 3,
+    warmUps: 0,
+    contestants: Effect.sync(() => scenarios.bytesOfIdle(10_000))
+  },
+  {
+    id: "tokens-alone",
+    title: "Tokens, one fiber",
+    unit: "ns/op",
+    baseline: "Cenote TokenPool.withToken",
+    rounds: 15,
+    contestants: make<contenders.Contender>(
+      [contenders.tokenPool, contenders.semaphore, contenders.viaPLimit, contenders.viaAsyncSema],
+      scenarios.alone(quick ? 20_000 : 50_000)
+    )
+  },
+  {
+    id: "tokens-1000",
+    title: "Tokens, 1,000 fibers over 10 tokens",
+    unit: "ns/op",
+    baseline: "Cenote TokenPool.withToken",
+    rounds: 7,
+    contestants: make<contenders.Contender>(
+      [
+        contenders.effectFloor(yieldNow),
+        contenders.tokenPool,
+        contenders.semaphore,
+        contenders.promiseFloor(setImmediate),
+        contenders.viaPLimit,
+        contenders.viaAsyncSema
+      ],
+      handOff(1_000)
+    )
+  }
+]
+
+// -----------------------------------------------------------------------------
+// Measures
+// -----------------------------------------------------------------------------
+
+const result = (
+  measure: string,
+  target: string,
+  value: number | undefined,
+  show: (value: number) => string,
+  reached: (value: number) => boolean
+): ReadonlyArray<Measure> =>
+  value === undefined ? [] : [{ measure, target, measured: show(value), reached: reached(value) }]
+
+const times = (value: number): string => `${value.toFixed(2)} ×`
+
+const inverse = (ratio: number | undefined): number | undefined =>
+  ratio === undefined ? undefined : 1 / ratio
+
+/** The targets of the design, as far as the sections that they need were run. */
+const measuresOf = (sections: ReadonlyArray<Section>): ReadonlyArray<Measure> => {
+  const row = (id: string, name: string) =>
+    sections.find((_) => _.id === id)?.rows.find((_) => _.name === name)
+  return [
+    ...result(
+      "Borrow and return alone: time beside Effect's Pool.use",
+      "at most 1 ×",
+      inverse(row("alone", effectUse)?.ratio),
+      times,
+      (value) => value <= 1
+    ),
+    ...[[1_000, 2] as const, [10_000, 4] as const, [100_000, 3] as const].flatMap(([fibers, target]) =>
+      result(
+        `Hand-off at ${fibers.toLocaleString("en")}: speed beside Effect's Pool.use`,
+        `at least ${target} ×`,
+        row(`hand-off-${fibers}`, effectUse)?.ratio,
+        times,
+        (value) => value >= target
+      )
+    ),
+    ...sizes.flatMap((fibers) =>
+      result(
+        `Hand-off at ${fibers.toLocaleString("en")}: cost over yieldNow alone (aim)`,
+        "at most 1.5 µs",
+        row(`hand-off-${fibers}`, cenote)?.overFloor,
+        (value) => `${(value / 1_000).toFixed(2)} µs`,
+        (value) => value <= 1_500
+      )
+    ),
+    ...result(
+      "Hand-off at 10,000: time beside generic-pool (aim)",
+      "at most 1 ×",
+      inverse(row("hand-off-10000", "generic-pool")?.ratio),
+      times,
+      (value) => value <= 1
+    )
+  ]
+}
+
+// -----------------------------------------------------------------------------
+// Running
+// -----------------------------------------------------------------------------
+
+const runGroup = (group: Group): Effect.Effect<Section> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const contestants = yield* group.contestants
+      const rows = yield* Effect.promise(() =>
+        compare(contestants, {
+          rounds: quick ? Math.ceil(group.rounds / 4) : group.rounds,
+          warmUps: group.warmUps ?? (quick ? 1 : 2),
+          budgetMillis: 60_000,
+          baseline: group.baseline
+        })
+      )
+      return { id: group.id, title: group.title, unit: group.unit, note: group.note, rows }
+    })
+  )
+
+const text = (options.only ?? "").toLowerCase()
+const chosen = groups.filter(({ id, title }) => `${id} ${title}`.toLowerCase().includes(text))
+if (chosen.length === 0)
+  leave(
+    1,
+    `no section has that in its name; there are:\n${groups.map((_) => `${_.id}: ${_.title}`).join("\n")}`
+  )
+
+const sections: Array<Section> = []
+for (const group of chosen) {
+  const section = await Effect.runPromise(runGroup(group))
+  console.log(`${showSection(section)}\n`)
+  sections.push(section)
+}
+const measures = measuresOf(sections)
+if (measures.length > 0) console.log(showMeasures(measures))
+if (quick) console.log("\nA first look at few samples: a single figure can be far off.")
+if (!quick && options.only === undefined) {
+  console.log(`\nwrote ${writeReport("pool", "Pools, side by side", sections, measures)}`)
+}

@@ -1,0 +1,111 @@
+// Draws what `pnpm start` prints as a terminal, for the README.
+import { mkdirSync, writeFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
+import { help, root, run } from "./lib.ts"
+
+help(`
+node scripts/picture.ts: runs the programs of \`pnpm start\` and draws their output as docs/images/start.svg.
+Long stretches are left out; what is left is as it was printed.
+`)
+
+const target = join(root, "docs/images/start.svg")
+const command = "npx -y pnpm@12 start"
+
+// -----------------------------------------------------------------------------
+// What is shown
+// -----------------------------------------------------------------------------
+
+/** Keeps the lines around what is worth seeing, and says how many are left out in between. */
+const excerpt = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
+  const shown = new Set<number>()
+  const show = (from: number, to: number) => {
+    for (let i = Math.max(from, 0); i <= Math.min(to, lines.length - 1); i++) shown.add(i)
+  }
+  show(0, 13)
+  for (const [i, line] of lines.entries()) {
+    if (/^\S.*(Control|Management)$/.test(line)) show(i - 1, i + 2)
+    if (/Backend \d+ was terminated/.test(line)) show(i - 3, i + 4)
+  }
+  show(lines.findIndex((line) => line.startsWith("program ")) - 1, lines.length - 1)
+
+  const excerpt: Array<string> = []
+  let left = 0
+  for (const [i, line] of lines.entries()) {
+    if (!shown.has(i)) left++
+    else {
+      if (left > 0) excerpt.push(`  … ${left} lines …`)
+      left = 0
+      excerpt.push(line)
+    }
+  }
+  return excerpt
+}
+
+// -----------------------------------------------------------------------------
+// How it looks
+// -----------------------------------------------------------------------------
+
+const font = {
+  family: "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace",
+  size: 13,
+  width: 7.83,
+  height: 18
+}
+const margin = 18
+const bar = 30
+
+const escape = (text: string): string =>
+  text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
+
+const styleOf = (line: string): string => {
+  if (/^\s+… \d+ lines …$/.test(line)) return "dim"
+  if (/^\s+[\d.]+ s\s+\+ /.test(line)) return "created"
+  if (/^\s+[\d.]+ s\s+- /.test(line)) return "closed"
+  if (/was terminated|failed:/.test(line)) return "broken"
+  if (line.startsWith("$ ") || / tasks committed, /.test(line)) return "strong"
+  if (/^[A-Z][A-Za-z ]+$/.test(line) || line.startsWith("program ")) return "heading"
+  return "plain"
+}
+
+const draw = (lines: ReadonlyArray<string>): string => {
+  const columns = Math.max(...lines.map((line) => line.length))
+  const width = Math.ceil(columns * font.width + 2 * margin)
+  const height = bar + lines.length * font.height + margin
+  const text = lines.map((line, i) => {
+    const y = bar + (i + 1) * font.height - 4
+    const shown = line.trimStart()
+    const x = (margin + (line.length - shown.length) * font.width).toFixed(1)
+    // Whatever font there is, columns stay columns.
+    const length = (shown.length * font.width).toFixed(1)
+    return shown === ""
+      ? ""
+      : `<text x="${x}" y="${y}" class="${styleOf(line)}" textLength="${length}" ` +
+          `xml:space="preserve">${escape(shown)}</text>\n`
+  })
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img" aria-label="A terminal that runs ${command}">
+<style>
+text { white-space: pre; fill: #c9d1d9 }
+.dim { fill: #7d8590 } .created { fill: #7ee787 } .closed { fill: #a5b4c8 } .broken { fill: #ffa198 }
+.heading { fill: #79c0ff; font-weight: 600 } .strong { fill: #ffffff; font-weight: 600 }
+</style>
+<rect width="${width}" height="${height}" rx="8" fill="#0d1117"/>
+<circle cx="20" cy="16" r="5" fill="#ff5f57"/><circle cx="38" cy="16" r="5" fill="#febc2e"/><circle cx="56" cy="16" r="5" fill="#28c840"/>
+<g font-family="${font.family}" font-size="${font.size}">
+${text.join("")}</g>
+</svg>
+`
+}
+
+const { code, output } = await run(process.execPath, [join(root, "packages/examples/src/start.ts")], {
+  quiet: true
+})
+if (code === 0) {
+  const lines = [`$ ${command}`, ...excerpt(output.trimEnd().split("\n"))]
+  mkdirSync(dirname(target), { recursive: true })
+  writeFileSync(target, draw(lines))
+  console.log(`picture: ${relative(root, target)} shows ${lines.length} lines`)
+} else {
+  console.error(output)
+  console.error("picture: the programs failed, and nothing was drawn")
+}
+process.exitCode = code
