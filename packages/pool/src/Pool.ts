@@ -13,7 +13,7 @@
  *
  * let opened = 0
  * const connect = Effect.acquireRelease(
- *   Effect.sync(() => ({ id: ++opened, query: (sql: string) => Effect.succeed(`${sql}: done`) })),
+ *   Effect.sync(() => ({ id: ++opened, query: (sql: string) => Effect.delay(Effect.succeed(`${sql}: done`), 10) })),
  *   () => Effect.void
  * )
  *
@@ -242,7 +242,9 @@ export const makeWithTTL = <A, E, R>(
 ): Effect.Effect<Pool<A, E>, never, R | Scope.Scope> => {
   const { timeToLive, timeToLiveStrategy, ...rest } = options
   return make<A, E, R>(
-    timeToLiveStrategy === "creation" ? { ...rest, maxAge: timeToLive } : { ...rest, maxIdle: timeToLive }
+    timeToLiveStrategy === "creation"
+      ? { maxAgeJitter: 0, ...rest, maxAge: timeToLive }
+      : { ...rest, maxIdle: timeToLive }
   )
 }
 
@@ -321,6 +323,12 @@ export const tryUse: {
 /**
  * Borrows a resource until {@link release}. For programs in which neither a scope nor a body fits;
  * otherwise prefer {@link use} and {@link get}, which cannot forget to give back.
+ *
+ * **Gotchas**
+ *
+ * Call it where the fiber cannot be interrupted before the release is in place, as in the example; the wait
+ * in line cannot be interrupted there either, so set `acquireTimeout`. As any fiber may release it, a loan of
+ * this kind is never taken for part of a deadlock.
  *
  * **Example**
  *

@@ -191,20 +191,31 @@ export class CreateTimeout extends Schema.TaggedError<CreateTimeout>()("CreateTi
  * Every holder of the pool's resources is itself waiting in the pool's line, so nothing can ever come
  * back. The newest such borrower is failed, which lets the others go on.
  *
+ * **Details**
+ *
+ * `certain` when the holders' very own fibers wait; that is told at once. When fibers that they forked wait,
+ * it is told after nothing has come back for five seconds: a parent may go on without its child.
+ *
+ * Only borrowers without a deadline (`acquireTimeout`) get this error.
+ *
  * @category errors
  * @since 0.1.0
  */
 export class WouldDeadlock extends Schema.TaggedError<WouldDeadlock>()("WouldDeadlock", {
   pool: Schema.String,
   max: Schema.Number,
-  holders: Schema.Number
+  holders: Schema.Number,
+  certain: Schema.Boolean
 }) {
   override get message(): string {
+    const holders = this.holders === 1 ? "the only holder" : `each of the ${this.holders} holders`
+    const what = this.certain
+      ? `deadlock: ${holders} is waiting for one more resource`
+      : `probable deadlock: nothing has come back for 5 s, and ${holders} is, or has forked a fiber that is, ` +
+        "waiting for one more resource"
     return (
-      `${quoted(this.pool)}: deadlock: ${
-        this.holders === 1 ? "the only holder is" : `all ${this.holders} holders are`
-      } waiting for one more resource (max: ${this.max}). Pass the borrowed resource on instead of borrowing ` +
-      `inside a borrow, or set acquireTimeout`
+      `${quoted(this.pool)}: ${what} (max: ${this.max}). Pass the borrowed resource on instead of borrowing ` +
+      "inside a borrow, or set acquireTimeout"
     )
   }
 }

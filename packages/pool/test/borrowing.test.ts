@@ -241,6 +241,20 @@ describe("acquire and release", () => {
     })
   )
 
+  it.effect("of several loans of one resource, release ends the caller's own", () =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1, concurrency: 2 })
+      const other = yield* start(Pool.acquire(pool))
+      const thing = yield* Pool.acquire(pool)
+      expect(yield* Fiber.join(other)).toBe(thing)
+      yield* Pool.release(pool, thing)
+      expect((yield* Pool.leases(pool)).map((_) => _.fiber)).toEqual([other.id])
+      // Of what is left, anyone may end what nobody else will.
+      yield* Pool.release(pool, thing)
+      expect(yield* Pool.leases(pool)).toEqual([])
+    })
+  )
+
   it.effect("an acquire that is interrupted while it waits leaves nothing to release", () =>
     Effect.gen(function* () {
       const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })
@@ -543,6 +557,20 @@ describe("reserve", () => {
       yield* settle
       expect(things.closed).toEqual([1])
       expect((yield* borrow(pool)).item.id).toBe(2)
+    })
+  )
+
+  it.effect("the end of a reservation does not bring back what was invalidated meanwhile", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const pool = yield* Pool.make({ acquire: things.acquire, max: 2, concurrency: 2 })
+      const holder = yield* borrow(pool)
+      yield* Effect.scoped(
+        Effect.andThen(Pool.reserve(pool, holder.item), Pool.invalidate(pool, holder.item))
+      )
+      expect((yield* borrow(pool)).item.id).toBe(2)
+      yield* holder.giveBack
+      expect(things.closed).toEqual([1])
     })
   )
 
@@ -959,6 +987,52 @@ describe("WouldDeadlock", () => {
           { failure: { _tag: "AcquireTimeout" } }
         ])
         expect(yield* Fiber.join(nested)).toMatchObject({ failure: { _tag: "AcquireTimeout" } })
+      })
+    )
+
+    it.effect("a child that has given up is no reason for an alarm", () =>
+      Effect.gen(function* () {
+        const pool = yield* Pool.make({ acquire: new Things().acquire, max: 2 })
+        const parent = yield* start(
+          Pool.use(pool, () =>
+            Effect.gen(function* () {
+              const child = yield* Effect.forkChild(Pool.use(pool, () => Effect.void))
+              yield* Effect.sleep("1 second")
+              yield* Fiber.interrupt(child)
+              yield* Effect.sleep("1 minute")
+            })
+          )
+        )
+        const nested = yield* start(
+          Pool.use(pool, () =>
+            Effect.delay(
+              Pool.use(pool, () => Effect.succeed("served")),
+              "2 seconds"
+            )
+          )
+        )
+        yield* TestClock.adjust("60 seconds")
+        expect(nested.pollUnsafe()).toBeUndefined()
+        yield* TestClock.adjust("1 second")
+        yield* Fiber.join(parent)
+        expect(yield* Fiber.join(nested)).toBe("served")
+      })
+    )
+
+    it.effect("one who holds something of another pool is not the one to be failed", () =>
+      Effect.gen(function* () {
+        const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })
+        const elsewhere = yield* Pool.make({ acquire: new Things().acquire, max: 1 })
+        const child = Pool.use(pool, () => Effect.void)
+        const parent = yield* start(
+          Pool.use(pool, () => Effect.result(Effect.flatMap(Effect.forkChild(child), Fiber.join)))
+        )
+        const bystander = yield* start(
+          Pool.use(elsewhere, () => Pool.use(pool, () => Effect.succeed("served")))
+        )
+        yield* TestClock.adjust("5 seconds")
+        expect(yield* Fiber.join(parent)).toMatchObject({ failure: { _tag: "WouldDeadlock" } })
+        expect(yield* Fiber.join(bystander)).toBe("served")
       })
     )
 

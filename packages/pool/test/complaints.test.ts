@@ -322,6 +322,31 @@ describe("a pool that drained to zero never refills (complaint 4)", () => {
     })
   )
 
+  it.effect("a second outage is met as patiently, and its end as soon, as the first (complaint 4)", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      let up = false
+      things.plan = () => (up ? Effect.void : refused)
+      const pool = yield* Pool.make({ acquire: things.acquire, min: 1, max: 1 })
+      const outage = Effect.gen(function* () {
+        up = false
+        yield* Pool.clear(pool)
+        const before = things.attempts
+        yield* TestClock.adjust("1 second")
+        const inTheFirstSecond = things.attempts - before
+        yield* TestClock.adjust("1 hour")
+        up = true
+        yield* TestClock.adjust("1 minute")
+        expect(yield* Pool.idle(pool)).toBe(1)
+        return inTheFirstSecond
+      })
+      yield* outage
+      const first = yield* outage
+      expect(first).toBeGreaterThan(2)
+      expect(yield* outage).toBe(first)
+    })
+  )
+
   it.effect("a borrower after the outage gets a resource at once, and the rest follow (complaint 4)", () =>
     Effect.gen(function* () {
       const things = new Things()

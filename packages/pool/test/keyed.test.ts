@@ -280,6 +280,31 @@ describe("lines", () => {
       expect(second!.error).toMatchObject({ _tag: "LineFull", maxWaiting: 1 })
     }))
 
+  test("maxWaiting does not count those for whom room is being made", () =>
+    Effect.gen(function* () {
+      const { pool, workshop } = yield* makePool({ maxPerKey: 4, max: 1, maxWaiting: 1 })
+      workshop.closing = () => 50
+      yield* rest(pool, "a")
+      const [first, second, third] = yield* borrowers(pool, "b", 3)
+      expect(workshop.closed).toEqual([1])
+      expect(statesOf([first!, second!, third!])).toBe("waiting waiting over")
+      expect(third!.error._tag).toBe("LineFull")
+      yield* pass(50)
+      expect(statesOf([first!, second!])).toBe("holding waiting")
+    }))
+
+  test("maxWaiting counts those who wait for room that is being made for others", () =>
+    Effect.gen(function* () {
+      const { pool, workshop } = yield* makePool({ max: 1, maxWaiting: 0 })
+      workshop.closing = () => 50
+      yield* rest(pool, "a")
+      const first = yield* borrow(pool, "b")
+      const other = yield* borrow(pool, "c")
+      expect(first.state).toBe("waiting")
+      expect(other.state).toBe("over")
+      expect(other.error._tag).toBe("LineFull")
+    }))
+
   test("maxWaiting is a limit for each key, and a place that can be made does not count", () =>
     Effect.gen(function* () {
       const { pool } = yield* makePool({ maxPerKey: 1, maxWaiting: 1 })

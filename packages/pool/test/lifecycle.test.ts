@@ -253,24 +253,51 @@ describe("createRetry", () => {
     })
   )
 
-  it.effect("a failed attempt's own resources are closed before the next begins", () =>
-    Effect.gen(function* () {
-      const log: Array<string> = []
-      let attempt = 0
-      const acquire = Effect.gen(function* () {
-        const n = ++attempt
-        yield* Effect.acquireRelease(
-          Effect.sync(() => log.push(`socket ${n} opened`)),
-          () => Effect.sync(() => log.push(`socket ${n} closed`))
-        )
-        if (n === 1) return yield* refused
-        return n
+  it.effect(
+    "a failed attempt's own resources are closed before the next begins, however long that takes",
+    () =>
+      Effect.gen(function* () {
+        const log: Array<string> = []
+        let attempt = 0
+        const acquire = Effect.gen(function* () {
+          const n = ++attempt
+          yield* Effect.acquireRelease(
+            Effect.sync(() => log.push(`socket ${n} opened`)),
+            () =>
+              Effect.andThen(
+                n === 1 ? Effect.sleep("5 seconds") : Effect.void,
+                Effect.sync(() => log.push(`socket ${n} closed`))
+              )
+          )
+          if (n === 1) return yield* refused
+          return n
+        })
+        const pool = yield* Pool.make({ acquire, createRetry: Schedule.spaced("1 second") })
+        const borrower = yield* borrow(pool)
+        yield* TestClock.adjust("4999 millis")
+        expect(log).toEqual(["socket 1 opened"])
+        yield* TestClock.adjust("1 millis")
+        expect(borrower.item).toBe(2)
+        expect(log).toEqual(["socket 1 opened", "socket 1 closed", "socket 2 opened"])
       })
-      const pool = yield* Pool.make({ acquire, createRetry: Schedule.spaced("1 second") })
-      const borrower = yield* borrow(pool)
-      yield* TestClock.adjust("1 second")
-      expect(borrower.item).toBe(2)
-      expect(log).toEqual(["socket 1 opened", "socket 1 closed", "socket 2 opened"])
+  )
+
+  it.effect("one who is told of a failure does not wait for the cleaning up, the next in line does", () =>
+    Effect.gen(function* () {
+      let attempt = 0
+      const acquire = Effect.suspend(() => {
+        const n = ++attempt
+        const socket = Effect.acquireRelease(Effect.succeed(n), () =>
+          n === 1 ? Effect.sleep("5 seconds") : Effect.void
+        )
+        return n === 1 ? Effect.andThen(socket, refused) : socket
+      })
+      const pool = yield* Pool.make({ acquire, max: 1 })
+      const [first, second] = yield* borrowers(pool, 2)
+      expect(yield* first!.error).toBeInstanceOf(Refused)
+      expect(yield* Pool.stats(pool)).toMatchObject({ size: 1, closing: 1, pending: 1 })
+      yield* TestClock.adjust("5 seconds")
+      expect(second!.item).toBe(2)
     })
   )
 })
@@ -528,13 +555,16 @@ describe("keepAlive", () => {
     Effect.gen(function* () {
       const things = new Things()
       const asked: Array<readonly [id: number, at: number]> = []
-      const pool = yield* Pool.make({
-        acquire: things.acquire,
-        size: 2,
-        validate: (thing) =>
-          Effect.map(Clock.currentTimeMillis, (now) => (asked.push([thing.id, now / 1000]), true)),
-        keepAlive: { every: "30 seconds" }
-      })
+      const timers = new Timers()
+      const pool = yield* timers.watch(
+        Pool.make({
+          acquire: things.acquire,
+          size: 2,
+          validate: (thing) =>
+            Effect.map(Clock.currentTimeMillis, (now) => (asked.push([thing.id, now / 1000]), true)),
+          keepAlive: { every: "30 seconds" }
+        })
+      )
       yield* settle
       const holder = yield* borrow(pool)
       yield* TestClock.adjust("65 seconds")
@@ -549,6 +579,7 @@ describe("keepAlive", () => {
         [2, 90],
         [1, 95]
       ])
+      expect(timers.set).toBeLessThan(20)
     })
   )
 

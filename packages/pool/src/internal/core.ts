@@ -22,7 +22,7 @@ import type { Lease } from "./lease.ts"
 import { Line } from "./line.ts"
 import { List } from "./list.ts"
 import { Reader, type Settings } from "./options.ts"
-import { acquireTimeout, spanName, stats } from "./report.ts"
+import { acquireTimeout, heldFor, spanName, stats } from "./report.ts"
 import { Shelf } from "./shelf.ts"
 import { Slot } from "./slot.ts"
 import { Alarm, isDue, isOver, overAt, type Work } from "./work.ts"
@@ -37,8 +37,8 @@ let tickets = 0
 export interface Group {
   /** Takes one place of the shared room; if there is none, remembers that `core` wants it. */
   readonly take: (core: Core<any, any>) => boolean
-  /** How many places `take` would give, counting those that can be had without any borrower's return. */
-  readonly room: () => number
+  /** How many places `take` would give `core`, counting those that can be had without any borrower's return. */
+  readonly room: (core: Core<any, any>) => number
   /** A place will be free as soon as what is in it has closed. */
   readonly leaving: (slot: Slot<any>) => void
   /** A place that was {@link leaving} is free. */
@@ -234,12 +234,12 @@ export class Core<A, E> {
     const slot = lease.slot!
     const now = this.timed ? this.work.now() : 0
     this.loans.remove(lease)
+    lease.state = "done"
     this.deadlock?.returned(lease)
     this.usedAt = now
-    lease.state = "done"
     lease.slot = undefined
     if (this.events.heard) {
-      const held = this.work.clock.currentTimeMillisUnsafe() - lease.since
+      const held = heldFor(lease, this.work.clock)
       this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
     }
     slot.leases--
@@ -433,7 +433,7 @@ export class Core<A, E> {
   private isLineFull(): boolean {
     const { concurrency, maxWaiting } = this.settings
     if (maxWaiting === Infinity) return false
-    const growth = Math.min(Math.max(0, this.max - this.slots.size), this.group?.room() ?? Infinity)
+    const growth = Math.min(Math.max(0, this.max - this.slots.size), this.group?.room(this) ?? Infinity)
     const coming = this.creating + this.validating + this.shelf.size + growth
     return this.line.size - coming * concurrency >= maxWaiting
   }
@@ -837,7 +837,7 @@ export class Core<A, E> {
       next = Math.min(next, this.deadlock.suspectedAt + suspicionMillis)
     if (leakAfter !== Infinity) {
       for (const { leaksAt } of this.loans) {
-        if (leaksAt === Infinity) continue
+        if (leaksAt === undefined) continue
         next = Math.min(next, leaksAt)
         break
       }
@@ -884,10 +884,10 @@ export class Core<A, E> {
     const { leakAfter, name } = this.settings
     if (leakAfter === Infinity) return
     for (const lease of this.loans) {
-      if (lease.leaksAt === Infinity) continue
+      if (lease.leaksAt === undefined) continue
       if (!isDue(lease.leaksAt, now)) break
       const held = now - lease.leaksAt + leakAfter
-      lease.leaksAt = Infinity
+      lease.leaksAt = undefined
       const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
       const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
       this.work.detach(Effect.logWarning(message, details))
@@ -903,7 +903,7 @@ export class Core<A, E> {
   private checkDeadlock(newcomer: Lease<A, E> | undefined): void {
     const deadlock = this.deadlock
     if (deadlock === undefined || !this.isStuck(deadlock)) return
-    if (newcomer !== undefined && deadlock.isCertain(newcomer)) return this.breakDeadlock(newcomer)
+    if (newcomer !== undefined && deadlock.isCertain(newcomer)) return this.breakDeadlock(newcomer, true)
     if (deadlock.suspectedAt !== undefined) return
     deadlock.suspectedAt = this.work.now()
     this.alarm.arm(deadlock.suspectedAt + suspicionMillis)
@@ -922,12 +922,17 @@ export class Core<A, E> {
     deadlock.suspectedAt = undefined
     const newest = this.isStuck(deadlock) ? deadlock.newest() : undefined
     if (newest === undefined) return
-    this.breakDeadlock(newest)
+    this.breakDeadlock(newest, false)
     this.checkDeadlock(undefined)
   }
 
-  private breakDeadlock(lease: Lease<A, E>): void {
-    const error = new WouldDeadlock({ pool: this.settings.name, max: this.max, holders: this.loans.size })
+  private breakDeadlock(lease: Lease<A, E>, certain: boolean): void {
+    const error = new WouldDeadlock({
+      pool: this.settings.name,
+      max: this.max,
+      holders: this.loans.size,
+      certain
+    })
     if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
     this.fail(lease, Cause.fail(error))
   }

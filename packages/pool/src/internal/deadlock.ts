@@ -10,39 +10,42 @@ export const suspicionMillis = 5_000
 // Families
 // -----------------------------------------------------------------------------
 
-/** A fiber that has borrowed, and its loans. What it forks from then on inherits it as `parent`. */
-interface Family {
-  readonly fiber: Fiber.Fiber<any, any>
-  readonly parent: Family | undefined
-  /** The loan taken last; the others are reached by `outer`. Some may be over. */
-  newest: Lease<any, any> | undefined
-}
-
-/** The family of the fiber that reads it, or of the fiber that forked it: children inherit the context. */
-const Family = Context.Reference<Family | undefined>("~cenote/Pool/Family", {
+/**
+ * The newest loan of the fiber that reads it, or that the fiber which forked it had at that time: children
+ * inherit the context, so a fiber and its children are one family. See {@link outer} for the loans before it.
+ */
+const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Holding", {
   defaultValue: () => undefined
 })
 
-/**
- * Counts `lease` among the loans of its fiber's family. The fiber is made one with its first loan, and stays
- * one until whoever set its context restores it, so that the second loan costs next to nothing.
- */
+/** Makes `lease` the newest loan of its fiber, and of those that the fiber forks from here on. */
 export const mark = (lease: Lease<any, any>): void => {
-  const fiber = lease.fiber
-  let family = fiber.getRef(Family)
-  if (family === undefined || family.fiber !== fiber) {
-    family = { fiber, parent: family, newest: undefined }
-    fiber.setContext(Context.add(fiber.context, Family, family))
-  }
-  lease.outer = live(family.newest)
-  family.newest = lease
+  const { fiber } = lease
+  lease.outside = fiber.context
+  fiber.setContext(Context.add(fiber.context, Holding, lease))
 }
 
-/** Skips loans that are over, so that a chain of them does not grow with a fiber's history. */
-const live = (lease: Lease<any, any> | undefined): Lease<any, any> | undefined => {
-  while (lease !== undefined && lease.state === "done") lease = lease.outer
-  return lease
+/** Undoes {@link mark}, in the same fiber, when the body that has the loan ends. */
+export const unmark = (lease: Lease<any, any>): void => {
+  if (lease.outside !== undefined) lease.fiber.setContext(lease.outside)
 }
+
+/**
+ * Like {@link mark}, for a loan without a body: nothing undoes it, except that whoever set the fiber's context
+ * before restores it. So that a long series of loans does not grow into a chain, those that are over are skipped.
+ */
+export const markOpenEnded = (lease: Lease<any, any>): void => {
+  mark(lease)
+  let before = outer(lease)
+  while (before?.state === "done") {
+    lease.outside = before.outside
+    before = outer(lease)
+  }
+}
+
+/** The loan that the fiber took before this one. */
+const outer = (loan: Lease<any, any>): Lease<any, any> | undefined =>
+  loan.outside === undefined ? undefined : Context.get(loan.outside, Holding)
 
 // -----------------------------------------------------------------------------
 // Detection
@@ -75,9 +78,8 @@ export class Deadlock<A, E> {
   }
 
   joined(waiter: Lease<A, E>): void {
-    if (waiter.fiber.getRef(Family) === undefined) return
     const behind = this.loansBehind(waiter.fiber)
-    if (behind.length === 0) return
+    if (behind === undefined) return
     waiter.behind = behind
     for (const loan of behind) if (loan.familyWaiting++ === 0) this.stuck++
   }
@@ -119,13 +121,13 @@ export class Deadlock<A, E> {
   }
 
   /** The loans of this pool that a fiber's family has. */
-  private loansBehind(fiber: Fiber.Fiber<any, any>): Array<Lease<any, any>> {
-    const loans: Array<Lease<any, any>> = []
-    for (let family = fiber.getRef(Family); family !== undefined; family = family.parent) {
-      for (let loan = family.newest; loan !== undefined; loan = loan.outer) {
-        // Any fiber may end a loan that `Pool.release` ends: such a one is never stuck.
-        if (loan.pool === this.pool && loan.state === "held" && loan.kind === "scoped") loans.push(loan)
-      }
+  private loansBehind(fiber: Fiber.Fiber<any, any>): Array<Lease<any, any>> | undefined {
+    let loans: Array<Lease<any, any>> | undefined
+    for (let loan = fiber.getRef(Holding); loan !== undefined; loan = outer(loan)) {
+      // Any fiber may end a loan that `Pool.release` ends: such a one is never stuck.
+      if (loan.pool !== this.pool || loan.state !== "held" || loan.kind === "manual") continue
+      if (loans === undefined) loans = [loan]
+      else loans.push(loan)
     }
     return loans
   }

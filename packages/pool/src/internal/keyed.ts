@@ -150,10 +150,10 @@ export class KeyedCore<K, A, E> implements Group {
     return true
   }
 
-  room(): number {
+  room(asking: Core<any, any>): number {
     let room = this.max - this.size + this.leavingNow
     for (const { core } of this.all()) room += core.idle
-    for (const core of this.starving) room -= Math.max(0, core.shortage())
+    for (const core of this.starving) if (core !== asking) room -= Math.max(0, core.shortage())
     return Math.max(0, room)
   }
 

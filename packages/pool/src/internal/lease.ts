@@ -1,3 +1,5 @@
+import type * as Context from "effect/Context"
+import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type { AnySpan } from "effect/Tracer"
@@ -29,22 +31,23 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
    * milliseconds since the epoch, which is cheaper to read and for people alone.
    */
   since = 0
-  /** When it counts as leaked, in monotonic milliseconds; `Infinity` once that has been told. */
-  leaksAt = Infinity
+  /** When it counts as leaked, in monotonic milliseconds; `undefined` when it cannot, or that has been told. */
+  leaksAt: number | undefined = undefined
   /** Its turn among all borrowers that ever joined a line; set when it joins one. */
   ticket = 0
   /** What was lent; set while "held" alone. */
   slot: Slot<A> | undefined = undefined
   /** Why it got nothing; set when it went from "waiting" to "done" by the pool's decision. */
   failure: Exit.Exit<never, E | PoolError> | undefined = undefined
-  /** Wakes the borrower; set while its fiber is suspended in the line. */
-  resume: (() => void) | undefined = undefined
+  /** Wakes the borrower, to go on with `nextStep`; both are set while its fiber is suspended in the line. */
+  resume: ((nextStep: Effect.Effect<any, any, any>) => void) | undefined = undefined
+  nextStep: Effect.Effect<any, any, any> | undefined = undefined
   /** Resources offered to it that failed validation. */
   failedChecks = 0
   /** The span that it borrowed under. */
   span: AnySpan | undefined = undefined
-  /** The loan that its fiber took before. See deadlock.ts. */
-  outer: Lease<any, any> | undefined = undefined
+  /** The context that its fiber had before the loan. See deadlock.ts. */
+  outside: Context.Context<never> | undefined = undefined
   /** The loans of this pool that its family has; set while "waiting", where there are any. */
   behind: ReadonlyArray<Lease<any, any>> | undefined = undefined
   /** Borrowers of this loan's family in the line of this loan's pool. */

@@ -41,6 +41,6 @@ export class Line<A, E> extends List<Lease<A, E>> {
   private readonly wakeAll = (): void => {
     const woken = this.woken
     this.woken = []
-    for (const lease of woken) lease.resume?.()
+    for (const lease of woken) lease.resume?.(lease.nextStep!)
   }
 }

@@ -12,7 +12,7 @@ import type { Options, Pool } from "../Pool.ts"
 import type { PoolError } from "../PoolError.ts"
 import * as PoolRegistry from "../PoolRegistry.ts"
 import { Core } from "./core.ts"
-import { mark } from "./deadlock.ts"
+import { mark, markOpenEnded, unmark } from "./deadlock.ts"
 import { Lease } from "./lease.ts"
 import { resolve, type Settings } from "./options.ts"
 import * as report from "./report.ts"
@@ -83,8 +83,8 @@ const entry = (kind: PoolRegistry.Kind, core: Core<any, any>): PoolRegistry.Desc
 // Borrowing
 //
 // Between taking something and being sure to return it there must be no step at which the fiber can be
-// interrupted. `use` has its exit handler in place before it asks; `get` and `acquire` cannot be
-// interrupted except while they wait.
+// interrupted. `use`, and `get` where it need not wait, have the return in place before they ask; the others
+// cannot be interrupted except while they wait.
 // -----------------------------------------------------------------------------
 
 export const use = <A, E, B, E2, R2>(
@@ -97,12 +97,12 @@ export const use = <A, E, B, E2, R2>(
   })
 
 /**
- * A loan that is itself the effect that asks, waits, and runs the body: it allocates less than effects made of
- * closures would, and one that is woken goes on with itself.
+ * The effect that asks, waits, and runs the body. One object allocates less than effects made of closures would,
+ * and a borrower that is woken goes on with it.
  */
 class Use<A, E, B, E2, R2> extends Effectable.Class<B, E | E2 | PoolError, R2> {
-  readonly lease: Lease<A, E>
   readonly core: Core<A, E>
+  readonly lease: Lease<A, E>
   readonly body: (item: A) => Effect.Effect<B, E2, R2>
 
   constructor(core: Core<A, E>, fiber: Fiber.Fiber<any, any>, body: (item: A) => Effect.Effect<B, E2, R2>) {
@@ -117,10 +117,12 @@ class Use<A, E, B, E2, R2> extends Effectable.Class<B, E | E2 | PoolError, R2> {
     if (lease.state === "asking") core.ask(lease)
     if (lease.state === "waiting") return waitFor(lease, this)
     if (lease.failure !== undefined) return lease.failure
-    return this.body(lent(core, lease))
+    if (core.deadlock !== undefined) mark(lease)
+    return this.body(lease.slot!.value)
   }
 
   end(): undefined {
+    unmark(this.lease)
     this.core.finish(this.lease)
     return undefined
   }
@@ -132,10 +134,15 @@ export const tryUse = <A, E, B, E2, R2>(
 ): Effect.Effect<Option.Option<B>, E2, R2> =>
   Effect.withFiber((fiber) => {
     const lease = new Lease<A, E>(core, fiber, "scoped")
-    const body = Effect.suspend(() =>
-      core.tryAsk(lease) ? Effect.asSome(f(lent(core, lease))) : Effect.succeedNone
-    )
-    return Effect.onExitPrimitive(body, () => finish(core, lease))
+    const body = Effect.suspend(() => {
+      if (!core.tryAsk(lease)) return Effect.succeedNone
+      if (core.deadlock !== undefined) mark(lease)
+      return Effect.asSome(f(lease.slot!.value))
+    })
+    return Effect.onExitPrimitive(body, () => {
+      unmark(lease)
+      return finish(core, lease)
+    })
   })
 
 export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Scope.Scope> =>
@@ -199,13 +206,14 @@ const borrow = <A, E>(
 /** Suspends until the pool has lent to the borrower or failed it, and then goes on with `next`. */
 const waitFor = <B, E, R>(lease: Lease<any, any>, next: Effect.Effect<B, E, R>): Effect.Effect<B, E, R> =>
   Effect.callback((resume) => {
-    if (lease.state === "waiting") lease.resume = () => resume(next)
-    else resume(next)
+    if (lease.state !== "waiting") return resume(next)
+    lease.resume = resume
+    lease.nextStep = next
   })
 
-/** What was lent. */
+/** What was lent to a borrower whose loan no body ends. */
 const lent = <A, E>(core: Core<A, E>, lease: Lease<A, E>): A => {
-  if (core.deadlock !== undefined) mark(lease)
+  if (core.deadlock !== undefined) markOpenEnded(lease)
   return lease.slot!.value
 }
 

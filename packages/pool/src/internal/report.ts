@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import type { Clock } from "effect/Clock"
 import * as Duration from "effect/Duration"
 import type { Lease as LeaseInfo } from "../Pool.ts"
 import { AcquireTimeout, type Phase } from "../PoolError.ts"
@@ -31,17 +32,19 @@ export const room = (core: Core<any, any>): number => {
   return Math.max(0, room)
 }
 
-export const leases = <A>(core: Core<A, any>): ReadonlyArray<LeaseInfo<A>> => {
-  const now = core.work.clock.currentTimeMillisUnsafe()
-  return Array.from(core.loans, (lease) => ({
+export const leases = <A>(core: Core<A, any>): ReadonlyArray<LeaseInfo<A>> =>
+  Array.from(core.loans, (lease) => ({
     item: lease.slot!.value,
     resource: lease.slot!.id,
     fiber: lease.fiber.id,
     span: spanName(lease),
     since: lease.since,
-    held: now - lease.since
+    held: heldFor(lease, core.work.clock)
   }))
-}
+
+/** For how long a loan has lasted, in milliseconds; never negative, also when the wall clock was put back. */
+export const heldFor = (lease: Lease<any, any>, clock: Clock): number =>
+  Math.max(0, clock.currentTimeMillisUnsafe() - lease.since)
 
 /** Name of the span that a loan was taken under. */
 export const spanName = (lease: Lease<any, any>): string | undefined =>
@@ -70,7 +73,7 @@ export const acquireTimeout = <A, E>(
         : {
             fiber: longest.fiber.id,
             span: spanName(longest),
-            heldMillis: core.work.clock.currentTimeMillisUnsafe() - longest.since
+            heldMillis: heldFor(longest, core.work.clock)
           },
     lastFailure: phase === "create" && lastFailure !== undefined ? Cause.squash(lastFailure) : undefined
   })
