@@ -143,7 +143,7 @@ export const make = <K, A, E, R>(
           events: core.events.stream
         })
       }
-      return new KeyedPoolImpl(core) as unknown as KeyedPool<K, A, E>
+      return new KeyedPoolImpl(core)
     })
   )
 

@@ -683,5 +683,5 @@ export const Service =
       leases: withPool(leases),
       events: Stream.unwrap(Effect.map(service, events))
     }
-    return Object.assign(PoolService, operations) as unknown as ServiceClass<Self, Id, A, E>
+    return Object.assign(PoolService, operations)
   }

@@ -6,6 +6,7 @@
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
+import { format } from "effect/Formatter"
 import * as Schema from "effect/Schema"
 import { type Stats, StatsSchema } from "./internal/stats.ts"
 
@@ -47,6 +48,8 @@ const span = (millis: number): string => {
   if (seconds < 7200) return `${Math.round(seconds / 6) / 10} min`
   return `${Math.round(seconds / 360) / 10} h`
 }
+
+const describe = (error: unknown): string => (error instanceof Error ? String(error) : format(error))
 
 const quoted = (pool: string): string => (pool === "" ? "pool" : `pool ${JSON.stringify(pool)}`)
 
@@ -109,7 +112,9 @@ export class AcquireTimeout extends Schema.TaggedError<AcquireTimeout>()("Acquir
         : `, longest held ${span(this.longestHeld.heldMillis)} by fiber #${this.longestHeld.fiber}` +
           (this.longestHeld.span === undefined ? "" : ` in span ${this.longestHeld.span}`)
     const failure =
-      this.lastFailure === undefined ? "" : `; the last attempt to create failed: ${String(this.lastFailure)}`
+      this.lastFailure === undefined
+        ? ""
+        : `; the last attempt to create failed: ${describe(this.lastFailure)}`
     return (
       `${quoted(this.pool)}: no resource within ${span(Duration.toMillis(this.timeout))} (${place}; ` +
       `${occupancy(this.stats)}${holder}${failure})`

@@ -117,10 +117,7 @@ export const makeUnsafe = (): Registry => {
  * @category layers
  * @since 0.1.0
  */
-export const layer: Layer.Layer<never> = Layer.effect(
-  PoolRegistry,
-  Effect.sync(makeUnsafe)
-) as Layer.Layer<never>
+export const layer: Layer.Layer<never> = Layer.effect(PoolRegistry, Effect.sync(makeUnsafe))
 
 /**
  * The pools that are open now.

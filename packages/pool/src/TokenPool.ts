@@ -236,5 +236,5 @@ export const Service =
       resize: (max) => Effect.flatMap(service, (tokens) => resize(tokens, max)),
       stats: Effect.flatMap(service, stats)
     }
-    return Object.assign(TokenPoolService, operations) as unknown as ServiceClass<Self, Id>
+    return Object.assign(TokenPoolService, operations)
   }

@@ -895,6 +895,27 @@ describe("WouldDeadlock", () => {
   )
 
   describe("in a family: the parent holds, and its children ask", () => {
+    it.effect("a child that was forked before the loan is no part of it", () =>
+      Effect.gen(function* () {
+        const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })
+        const program = yield* start(
+          Effect.gen(function* () {
+            yield* Pool.use(pool, () => Effect.void)
+            const worker = yield* Effect.forkChild(
+              Effect.andThen(
+                Effect.sleep("1 second"),
+                Pool.use(pool, () => Effect.succeed("done"))
+              )
+            )
+            yield* Pool.use(pool, () => Effect.sleep("1 minute"))
+            return yield* Fiber.join(worker)
+          })
+        )
+        yield* TestClock.adjust("1 minute")
+        expect(yield* Fiber.join(program)).toBe("done")
+      })
+    )
+
     it.effect("is told after 5 seconds in which nothing came back, one child after the other", () =>
       Effect.gen(function* () {
         const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })

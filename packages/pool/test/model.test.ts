@@ -1,6 +1,6 @@
 import { Cause, Deferred, Effect, Exit, Option, Scope } from "effect"
 import type { Fiber } from "effect"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { expect, it } from "vitest"
 import { Pool } from "@cenote/pool"
 import { World } from "./deterministic.ts"
@@ -311,7 +311,8 @@ class Run {
       case "recycle":
       case "suspend":
       case "resume": {
-        world.run(Pool[step_.do](pool))
+        const { recycle, resume, suspend } = Pool
+        world.run({ recycle, resume, suspend }[step_.do](pool))
         model[step_.do]()
         break
       }

@@ -167,7 +167,7 @@ export class Model {
   }
 
   recycle(): void {
-    for (const resource of [...this.resources]) this.invalidate(resource)
+    for (const resource of Array.from(this.resources)) this.invalidate(resource)
   }
 
   resize(min: number, max: number): void {
@@ -191,7 +191,7 @@ export class Model {
     this.closed = true
     this.forceAt = this.now + times.closeTimeout
     for (const b of this.line.splice(0)) this.end(b, "PoolClosed")
-    for (const resource of [...this.resources]) {
+    for (const resource of Array.from(this.resources)) {
       if (resource.phase === "creating") this.abandon(resource)
       else if (resource.phase === "busy" || (resource.phase === "ready" && resource.holders.length === 0)) {
         this.close(resource)
@@ -257,7 +257,7 @@ export class Model {
         if (borrower.status.startsWith("holding")) this.finish(b, "interrupted")
       })
     }
-    for (const resource of [...this.resources]) {
+    for (const resource of Array.from(this.resources)) {
       if (resource.pending === undefined || this.now < resource.pending.dueAt) continue
       this.onTimeout(resource)
       this.settle()
@@ -515,7 +515,7 @@ export class Model {
 
   private closeIdle(which: (resource: Resource) => boolean): number {
     let closed = 0
-    for (const resource of [...this.available]) {
+    for (const resource of Array.from(this.available)) {
       if (resource.phase !== "ready" || resource.holders.length > 0 || !which(resource)) continue
       this.close(resource)
       this.settle()

@@ -54,11 +54,11 @@ export const make = <A, E, R>(
       )
       if (core.settings.name !== "") core.onClosing = yield* register(entry(kind, core))
       core.pump()
-      return new PoolImpl(core) as unknown as Pool<A, E>
+      return new PoolImpl(core)
     })
   )
 
-export const makeCore = <A, E>(settings: Settings<A, E>): Effect.Effect<Core<A, E>, never, any> =>
+const makeCore = <A, E>(settings: Settings<A, E>): Effect.Effect<Core<A, E>, never, any> =>
   Effect.contextWith((context: Context.Context<any>) => {
     const work = new Work(context, Context.get(context, Clock))
     return Effect.succeed(new Core(settings, work, Context.get(context, Scheduler).makeDispatcher()))

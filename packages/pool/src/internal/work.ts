@@ -1,9 +1,9 @@
 import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
+import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import { Clock } from "effect/Clock"
+import type { Clock } from "effect/Clock"
 
 const nanosPerMilli = 1e6
 
