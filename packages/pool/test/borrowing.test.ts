@@ -789,7 +789,7 @@ describe("WouldDeadlock", () => {
       expect(exit).toBeDefined()
       const [id, error] = yield* exit!
       expect(id).toBe(1)
-      expect(error).toMatchObject({ _tag: "WouldDeadlock", pool: "db", max: 1, holders: 1 })
+      expect(error).toMatchObject({ _tag: "WouldDeadlock", pool: "db", max: 1, holders: 1, certain: true })
       expect(error.message).toBe(
         'pool "db": deadlock: the only holder is waiting for one more resource (max: 1). Pass the borrowed ' +
           "resource on instead of borrowing inside a borrow, or set acquireTimeout"
@@ -926,9 +926,10 @@ describe("WouldDeadlock", () => {
         yield* TestClock.adjust("1 millis")
         expect(yield* Pool.pending(pool)).toBe(1)
         yield* TestClock.adjust("5 seconds")
+        const message = expect.stringMatching(/^pool: probable deadlock: nothing has come back for 5 s/)
         expect(yield* Fiber.join(parent)).toMatchObject([
-          { _tag: "Failure", failure: { _tag: "WouldDeadlock" } },
-          { _tag: "Failure", failure: { _tag: "WouldDeadlock" } }
+          { failure: { _tag: "WouldDeadlock", certain: false, holders: 1, message } },
+          { failure: { _tag: "WouldDeadlock", certain: false, holders: 1, message } }
         ])
         expect(yield* Pool.stats(pool)).toMatchObject({ idle: 1, pending: 0 })
       })

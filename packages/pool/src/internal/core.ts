@@ -108,7 +108,7 @@ export class Core<A, E> {
   readonly events: Events
   readonly group: Group | undefined
   readonly deadlock: Deadlock<A, E> | undefined
-  /** Whether anything depends on when a resource was given back. */
+  /** Whether anything depends on how long resources have existed or rested. */
   private readonly timed: boolean
   private readonly alarm: Alarm
   private readonly random: Random
@@ -160,7 +160,7 @@ export class Core<A, E> {
   /** Serves `lease` if that needs no wait at all. What it would have had to wait for is under way afterwards. */
   tryAsk(lease: Lease<A, E>): boolean {
     if (!this.isOpen()) return false
-    const now = this.work.now()
+    const now = this.timed ? this.work.now() : 0
     let slot = this.next(now)
     if (slot !== undefined && this.isStale(slot, now)) {
       this.validate(slot, undefined)
@@ -309,7 +309,7 @@ export class Core<A, E> {
 
   private lendFromShelf(): void {
     if (this.suspended || this.line.head === undefined || this.shelf.size === 0) return
-    const now = this.work.now()
+    const now = this.timed ? this.work.now() : 0
     let slot: Slot<A> | undefined
     while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
       if (!this.isStale(slot, now)) this.serveHead(slot)
