@@ -1,4 +1,4 @@
-import { join } from "node:path"
+import { basename, dirname, join } from "node:path"
 import { args, filesIn, help, root, run } from "./lib.ts"
 
 help(`
@@ -8,7 +8,10 @@ pnpm bench <name> [arguments]: runs packages/bench/src/<name>.ts and passes on t
 const [name, ...rest] = args
 const folder = join(root, "packages/bench/src")
 const program = join(folder, `${name}.ts`)
-const programs = filesIn(folder, ".ts")
+// One file a benchmark; the harness and what is in folders serves them.
+const programs = filesIn(folder, ".ts").filter(
+  (file) => dirname(file) === folder && basename(file) !== "harness.ts"
+)
 if (programs.includes(program)) {
   const { code } = await run(process.execPath, ["--expose-gc", program, ...rest])
   console.log(`bench: ${name} ended with ${code}`)

@@ -223,8 +223,8 @@ export const make = <A, E, R>(options: Options<A, E, R>): Effect.Effect<Pool<A, 
   internal.make(options)
 
 /**
- * Makes a pool that closes what it has in excess of `min` after `timeToLive`: without use (`"usage"`,
- * the default), or since its creation (`"creation"`).
+ * Makes a pool whose resources have a time to live: what is in excess of `min` is closed when it has not been
+ * used for that long (`"usage"`, the default), or everything is replaced at that age (`"creation"`).
  *
  * It takes what `makeWithTTL` of Effect's own pool takes. {@link make} with `maxIdle` and `maxAge` says
  * the same, and more.
@@ -299,7 +299,8 @@ export const use: {
 
 /**
  * Borrows a resource while an effect runs if one can be lent without any wait, and gives `Option.none()`
- * at once if not. Where there is room, a resource is then created for a later try.
+ * at once if not, as it does when the pool is closed. Where there is room, a resource is then created, and
+ * what has rested for long is validated, for a later try.
  *
  * @category borrowing
  * @since 0.1.0
@@ -518,6 +519,10 @@ export const resume = <A, E>(self: Pool<A, E>): Effect.Effect<void> =>
  * Borrowers may go on until `closeTimeout`; then they are interrupted, and what they have not returned
  * within `destroyTimeout` more is closed under them. The effect ends when nothing is left. A fiber that
  * closes the pool inside its own {@link use} does not wait: its resource is closed when it returns it.
+ *
+ * **Gotchas**
+ *
+ * Who is interrupted is the fiber that borrowed, also if it has handed on what it has by {@link acquire}.
  *
  * @category operations
  * @since 0.1.0

@@ -95,7 +95,8 @@ export const makeUnsafe = (): Registry => {
 }
 
 /**
- * A registry of its own for what is built on this layer, as tests want it.
+ * A registry of its own for what is built on this layer, as tests want it. Provided twice it is one and the same,
+ * as any layer is; `Layer.fresh` makes it another.
  *
  * **Example**
  *
