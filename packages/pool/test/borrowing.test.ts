@@ -15,11 +15,10 @@ import {
   refused,
   settle,
   start,
+  states,
   type Thing,
   Things
 } from "./kit.ts"
-
-const states = (all: ReadonlyArray<{ readonly state: string }>) => all.map((_) => _.state)
 
 const fail = () => Effect.fail("mine" as const)
 

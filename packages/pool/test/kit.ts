@@ -3,6 +3,7 @@
  * borrowers that hold until they are told to give back.
  */
 import { Pool, type PoolError, type PoolEvent } from "@cenote/pool"
+import { expect } from "@effect/vitest"
 import { Cause, Clock, Data, Deferred, Effect, type Exit, Fiber, Logger, type Scope, Stream } from "effect"
 
 /** Lets every fiber that can go on do so, until all of them wait for something. No time passes. */
@@ -256,3 +257,23 @@ export const logged = (): {
   })
   return { lines, layer: Logger.layer([logger]) }
 }
+
+// -----------------------------------------------------------------------------
+// Many at a time
+// -----------------------------------------------------------------------------
+
+export const ids = (all: ReadonlyArray<{ readonly item: Thing }>): Array<number> => all.map((_) => _.item.id)
+
+export const states = (all: ReadonlyArray<{ readonly state: string }>): Array<string> =>
+  all.map((_) => _.state)
+
+/** Lends and takes back as many resources as that, so that they are at rest afterwards. */
+export const rest = (
+  pool: Pool.Pool<Thing, Refused>,
+  count: number
+): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const all = yield* borrowers(pool, count)
+    for (const borrower of all) yield* borrower.giveBack
+    expect(yield* Pool.idle(pool)).toBe(count)
+  })
