@@ -106,7 +106,7 @@ export class Model {
     }
     const coming =
       this.count("creating") +
-      this.validating() +
+      this.count("busy") +
       this.available.length +
       Math.max(0, this.max - this.resources.size)
     if (this.line.length - coming * this.config.concurrency >= this.config.maxWaiting)
@@ -312,7 +312,7 @@ export class Model {
         return true
       }
       if (resource !== undefined && this.validating() < this.demand()) {
-        resource.checkedFor = this.line[this.validating()]
+        resource.checkedFor = this.line[this.validating() * this.config.concurrency]
         this.begin(resource, "validate")
         return true
       }
@@ -558,7 +558,9 @@ export class Model {
   }
 
   private validating(): number {
-    return [...this.resources].filter((_) => _.phase === "busy" && _.pending?.action === "validate").length
+    return [...this.resources].filter(
+      (_) => _.phase === "busy" && _.pending?.action === "validate" && _.checkedFor !== undefined
+    ).length
   }
 
   private count(phase: Resource["phase"]): number {

@@ -55,6 +55,10 @@ export interface Group {
  * The pool itself: one synchronous state machine, in which every change that could let a borrower go on
  * ends in {@link Core.pump}. All of a user's effects (create, validate, reset, finalize) run in fibers of
  * their own, so no borrower waits for them or can abort them.
+ *
+ * Such a fiber runs at once up to its first asynchronous step, on the stack of whoever starts it, and may call
+ * this very pool. So whatever starts one (`create`, `validate`, `reset`, `close`, and all that may call these)
+ * does so with the state in order, and takes nothing for granted afterwards.
  */
 export class Core<A, E> {
   min: number
@@ -77,7 +81,9 @@ export class Core<A, E> {
   creating = 0
   /** Slots that are "closing". */
   closing = 0
-  /** Slots that are "busy" because they are being validated. */
+  /** Slots that are "busy". */
+  busy = 0
+  /** Slots that are "busy" because they are being validated for somebody in line. */
   validating = 0
   readonly totals = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
   /** When somebody last held or waited, in monotonic milliseconds. Kept for groups alone. */
@@ -86,7 +92,7 @@ export class Core<A, E> {
   /** Slots made so far: the next one's number. */
   private serial = 0
   /** Times that a resource came to rest so far. */
-  private turns = 0
+  private rests = 0
   private pumping = false
   /** Something changed while pumping. */
   private pumpAgain = false
@@ -99,8 +105,10 @@ export class Core<A, E> {
   readonly warmUps = new Set<(result: Exit.Exit<void, E | PoolError>) => void>()
   /** Calls off what closing would do by force. */
   private stopForce: (() => void) | undefined = undefined
-  /** Called once, when the pool stops lending for good. */
-  onClosing: (() => void) | undefined = undefined
+  /** Run once, when the pool stops lending for good. */
+  onClosing: Effect.Effect<void> | undefined = undefined
+  /** Finds the pool that has taken the place of this one; set when a group has forgotten it. */
+  successor: (() => Core<A, E>) | undefined = undefined
   private readonly terminated = Deferred.makeUnsafe<void>()
 
   readonly settings: Settings<A, E>
@@ -120,7 +128,7 @@ export class Core<A, E> {
     this.max = settings.max
     this.work = work
     this.group = group
-    this.events = group?.events ?? new Events(work.clock)
+    this.events = group?.events ?? new Events(work.clock, dispatcher)
     this.shelf = new Shelf(settings.order)
     this.line = new Line(dispatcher)
     this.alarm = new Alarm(work, (now) => this.onAlarm(now))
@@ -159,15 +167,15 @@ export class Core<A, E> {
 
   /** Serves `lease` if that needs no wait at all. What it would have had to wait for is under way afterwards. */
   tryAsk(lease: Lease<A, E>): boolean {
-    if (!this.isOpen()) return false
+    if (!this.mayLendNow()) return false
     const now = this.timed ? this.work.now() : 0
-    let slot = this.next(now)
+    let slot = this.nextUnexpired(now)
     if (slot !== undefined && this.isStale(slot, now)) {
       this.validate(slot, undefined)
       if (slot.list === undefined) slot = undefined
     } else if (slot === undefined && this.creating === 0 && this.canGrow()) {
       this.create()
-      slot = this.next(now)
+      slot = this.nextUnexpired(now)
     }
     if (slot === undefined) return false
     this.lend(slot, lease)
@@ -176,7 +184,7 @@ export class Core<A, E> {
 
   /** Whether a borrower who asks now is, most likely, served at once. */
   isReady(): boolean {
-    return this.isOpen() && this.shelf.size > 0
+    return this.mayLendNow() && this.shelf.size > 0
   }
 
   /** Ends a borrow, however far it came: leaves the line, or gives back. Does nothing the second time. */
@@ -249,7 +257,7 @@ export class Core<A, E> {
     if (slot.leases === 0) {
       this.idle++
       slot.idleSince = now
-      slot.turn = ++this.turns
+      slot.restOrder = ++this.rests
     }
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) {
@@ -299,7 +307,8 @@ export class Core<A, E> {
   }
 
   private serve(): void {
-    while (true) {
+    // What is started here may close the pool.
+    while (this.state === "open") {
       this.lendFromShelf()
       if (!this.wantsMore() || !this.canGrow()) return
       // It may be there when this returns.
@@ -311,12 +320,19 @@ export class Core<A, E> {
     if (this.suspended || this.line.head === undefined || this.shelf.size === 0) return
     const now = this.timed ? this.work.now() : 0
     let slot: Slot<A> | undefined
-    while (this.line.head !== undefined && (slot = this.next(now)) !== undefined) {
+    while (this.line.head !== undefined && (slot = this.nextUnexpired(now)) !== undefined) {
+      // Finding one may close others, and a finalizer may do anything.
+      if (this.line.head === undefined) return
       if (!this.isStale(slot, now)) this.serveHead(slot)
       // One validation for each that waits, beside what is being created: the first to end serves.
-      else if (this.validating < this.demand()) this.validate(slot, this.line.nth(this.validating))
+      else if (this.validating < this.demand()) this.validate(slot, this.nthUnserved(this.validating))
       else return
     }
+  }
+
+  /** The borrower whom the resource after `n` others would serve. */
+  private nthUnserved(n: number): Lease<A, E> | undefined {
+    return this.line.nth(n * this.settings.concurrency)
   }
 
   private serveHead(slot: Slot<A>): void {
@@ -354,20 +370,21 @@ export class Core<A, E> {
     lease.failure = Exit.fail(error)
   }
 
-  private isOpen(): boolean {
+  /** Whether a newcomer would be served before anybody else. */
+  private mayLendNow(): boolean {
     return this.line.size === 0 && !this.suspended && this.state === "open"
   }
 
   /** What a newcomer can be lent at once. */
   private freshSlot(): Slot<A> | undefined {
-    if (!this.isOpen()) return undefined
+    if (!this.mayLendNow()) return undefined
     const now = this.timed ? this.work.now() : 0
-    const slot = this.next(now)
+    const slot = this.nextUnexpired(now)
     return slot === undefined || this.isStale(slot, now) ? undefined : slot
   }
 
   /** The resource to lend next; closes the expired that stand before it. */
-  private next(now: number): Slot<A> | undefined {
+  private nextUnexpired(now: number): Slot<A> | undefined {
     let slot: Slot<A> | undefined
     while ((slot = this.shelf.next) !== undefined) {
       const expired = this.timed ? this.expiry(slot, now) : undefined
@@ -434,7 +451,7 @@ export class Core<A, E> {
     const { concurrency, maxWaiting } = this.settings
     if (maxWaiting === Infinity) return false
     const growth = Math.min(Math.max(0, this.max - this.slots.size), this.group?.room(this) ?? Infinity)
-    const coming = this.creating + this.validating + this.shelf.size + growth
+    const coming = this.creating + this.busy + this.shelf.size + growth
     return this.line.size - coming * concurrency >= maxWaiting
   }
 
@@ -475,14 +492,19 @@ export class Core<A, E> {
     slot.createdAt = slot.knownGoodAt = slot.idleSince = now
     slot.maxAge =
       maxAge === Infinity ? Infinity : maxAge * (1 - maxAgeJitter * this.random.nextDoubleUnsafe())
-    slot.turn = ++this.turns
+    slot.restOrder = ++this.rests
     this.idle++
     this.totals.created++
     this.lastFailure = undefined
     this.refillAt = 0
     this.refillPause = refillPauses.first
     if (this.events.heard) this.tell("Created", { resource: slot.id, took: now - startedAt })
+    this.admit(slot)
     this.settleWarmUps()
+  }
+
+  /** Finds its first use for a resource that has just been created. */
+  private admit(slot: Slot<A>): void {
     if (slot.condemned !== undefined) return this.close(slot, slot.condemned)
     if (this.state !== "open") return this.close(slot, "abandoned")
     if (this.live() > this.max) return this.close(slot, "shrunk")
@@ -495,7 +517,7 @@ export class Core<A, E> {
   }
 
   private onCreateFailed(slot: Slot<A>, cause: Cause.Cause<E | CreateTimeout>): void {
-    this.settleWarmUps(Exit.failCause(cause))
+    const warmUps = this.takeWarmUps()
     if (this.state === "open" && this.line.head !== undefined) {
       this.fail(this.line.head, cause)
     } else if (this.state === "open") {
@@ -504,10 +526,14 @@ export class Core<A, E> {
       this.alarm.arm(this.refillAt)
     }
     this.leave(slot)
-    if (slot.straggler === undefined) return this.gone(slot)
-    // What the attempt left behind still counts until it is cleaned up.
-    this.work.ended(slot.straggler, this.settings.destroyTimeout, () => this.gone(slot))
-    this.pump()
+    if (slot.straggler === undefined) {
+      this.gone(slot)
+    } else {
+      // What the attempt left behind still counts until it is cleaned up.
+      this.work.whenEnded(slot.straggler, this.settings.destroyTimeout, () => this.gone(slot))
+      this.pump()
+    }
+    for (const settle of warmUps) settle(Exit.failCause(cause))
   }
 
   /** Puts a resource where the next borrower finds it. */
@@ -523,18 +549,16 @@ export class Core<A, E> {
   /** Asks whether an idle resource is still good, for `lease` or, without one, to keep it alive. */
   private validate(slot: Slot<A>, lease: Lease<A, E> | undefined): void {
     this.occupy(slot)
-    this.validating++
+    if (lease !== undefined) this.validating++
     slot.checkedFor = lease
-    const valid = Effect.suspend(() => this.settings.validate!(slot.value))
-    slot.worker = this.work.bounded(valid, this.settings.validateTimeout, (exit) => {
-      this.validating--
-      const checkedFor = slot.checkedFor as Lease<A, E> | undefined
+    this.perform(slot, this.settings.validate!, this.settings.validateTimeout, (exit) => {
       slot.checkedFor = undefined
+      if (lease !== undefined) this.validating--
       if (slot.phase !== "busy") return
-      if (exit !== undefined && exit._tag === "Success" && exit.value) return this.unoccupy(slot, "validated")
-      if (checkedFor?.state === "waiting" && ++checkedFor.failedChecks >= this.settings.validateAttempts) {
-        const attempts = checkedFor.failedChecks
-        this.fail(checkedFor, Cause.fail(new ValidationFailed({ pool: this.settings.name, attempts })))
+      if (exit?._tag === "Success" && exit.value) return this.unoccupy(slot, "validated")
+      if (lease?.state === "waiting" && ++lease.failedChecks >= this.settings.validateAttempts) {
+        const attempts = lease.failedChecks
+        this.fail(lease, Cause.fail(new ValidationFailed({ pool: this.settings.name, attempts })))
       }
       this.close(slot, "invalid")
     })
@@ -542,13 +566,30 @@ export class Core<A, E> {
 
   private reset(slot: Slot<A>): void {
     this.occupy(slot)
-    const reset = Effect.suspend(() => this.settings.reset!(slot.value))
-    slot.worker = this.work.bounded(reset, this.settings.resetTimeout, (exit) => {
+    this.perform(slot, this.settings.reset!, this.settings.resetTimeout, (exit) => {
       if (slot.phase !== "busy") return
       if (exit?._tag === "Success") return this.unoccupy(slot, "reset")
-      this.warn("a resource could not be reset, and is closed", exit)
       this.close(slot, "resetFailed")
+      this.warn("a resource could not be reset, and is closed", exit)
     })
+  }
+
+  /** Does something with a resource that is occupied. */
+  private perform<B>(
+    slot: Slot<A>,
+    task: (item: A) => Effect.Effect<B, unknown, any>,
+    timeout: number,
+    done: (exit: Exit.Exit<B, unknown> | undefined) => void
+  ): void {
+    const worker = this.work.bounded(
+      Effect.scoped(Effect.suspend(() => task(slot.value))),
+      timeout,
+      (exit) => {
+        slot.worker = undefined
+        done(exit)
+      }
+    )
+    if (worker.pollUnsafe() === undefined && slot.phase === "busy") slot.worker = worker
   }
 
   /** Takes a resource that nobody holds, to do something with it that no borrower may see. */
@@ -556,12 +597,14 @@ export class Core<A, E> {
     this.shelf.remove(slot)
     slot.phase = "busy"
     this.idle--
+    this.busy++
   }
 
   private unoccupy(slot: Slot<A>, after: "validated" | "reset"): void {
     const now = this.work.now()
     slot.phase = "ready"
     this.idle++
+    this.busy--
     if (after === "validated") slot.knownGoodAt = now
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) return this.close(slot, ending)
@@ -577,14 +620,16 @@ export class Core<A, E> {
 
   /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
   private close(slot: Slot<A>, reason: CloseReason): void {
+    if (slot.phase === "closing") return
     this.shelf.remove(slot)
-    if (slot.phase === "ready" && slot.leases === 0) this.idle--
+    if (slot.phase === "busy") this.busy--
+    else if (slot.leases === 0) this.idle--
     this.leave(slot)
     slot.condemned ??= reason
     slot.worker?.interruptUnsafe()
     const finalize = slot.scope === undefined ? Effect.void : Scope.close(slot.scope, Exit.void)
     slot.scope = undefined
-    this.work.ended(this.work.fork(finalize), this.settings.destroyTimeout, (exit) => {
+    this.work.whenEnded(this.work.fork(finalize), this.settings.destroyTimeout, (exit) => {
       this.totals.destroyed++
       if (exit === undefined || exit._tag === "Failure") this.warn("a resource did not close cleanly", exit)
       if (this.events.heard) {
@@ -600,7 +645,7 @@ export class Core<A, E> {
       this.gone(slot)
     })
     // There may be fewer than `min` now, and that need not wait for the end of this one.
-    if (slot.phase === "closing") this.pump()
+    if (this.slots.has(slot)) this.pump()
   }
 
   /** The slot's resource is on its way out, and counts until it is {@link gone}. */
@@ -661,12 +706,12 @@ export class Core<A, E> {
 
   /** Lets go of all that nobody holds or waits for. */
   vacate(reason: CloseReason): void {
+    this.alarm.disarm()
     for (const slot of Array.from(this.slots)) {
       if (slot.phase === "creating") this.abandon(slot)
       else if (slot.phase === "busy") this.close(slot, reason)
     }
     this.closeIdle(() => reason)
-    this.alarm.stop()
   }
 
   evictExpired(): number {
@@ -687,6 +732,7 @@ export class Core<A, E> {
     this.closeIdle(() => (this.live() > this.max ? "shrunk" : undefined))
     this.pump()
     this.alarm.arm(this.nextDeadline())
+    this.settleWarmUps()
     this.checkDeadlock(undefined)
   }
 
@@ -727,14 +773,17 @@ export class Core<A, E> {
     this.settleWarmUps()
   }
 
-  private settleWarmUps(failure?: Exit.Exit<never, E | PoolError>): void {
-    if (this.warmUps.size === 0) return
+  private settleWarmUps(): void {
     const isOpen = this.state === "open"
-    if (failure === undefined && isOpen && this.live() - this.creating < this.min) return
-    const result = failure ?? (isOpen ? Exit.void : Exit.fail(new PoolClosed({ pool: this.settings.name })))
-    const settles = Array.from(this.warmUps)
+    if (this.warmUps.size === 0 || (isOpen && this.live() - this.creating < this.min)) return
+    const result = isOpen ? Exit.void : Exit.fail(new PoolClosed({ pool: this.settings.name }))
+    for (const settle of this.takeWarmUps()) settle(result)
+  }
+
+  private takeWarmUps(): Array<(result: Exit.Exit<void, E | PoolError>) => void> {
+    const warmUps = Array.from(this.warmUps)
     this.warmUps.clear()
-    for (const settle of settles) settle(result)
+    return warmUps
   }
 
   // -----------------------------------------------------------------------------
@@ -750,11 +799,11 @@ export class Core<A, E> {
    */
   shutdown(closer: unknown): Effect.Effect<void> {
     if (this.state === "open") this.beginShutdown(closer)
-    let holds = false
-    for (const { fiber, kind, slot } of Array.from(this.loans)) {
-      if (fiber !== closer) continue
-      if (kind === "scoped") holds = true
-      else if (slot!.phase === "ready") this.close(slot!, "poolClosed")
+    const own = Array.from(this.loans).filter((lease) => lease.fiber === closer)
+    const holds = own.some((lease) => lease.kind === "scoped")
+    for (const { slot } of own) {
+      const sharers = own.filter((lease) => lease.slot === slot && lease.kind === "manual")
+      if (slot?.phase === "ready" && sharers.length === slot.leases) this.close(slot, "poolClosed")
     }
     return holds ? Effect.void : Deferred.await(this.terminated)
   }
@@ -763,7 +812,7 @@ export class Core<A, E> {
     const { closeTimeout, destroyTimeout, name } = this.settings
     this.state = "closing"
     this.alarm.stop()
-    this.onClosing?.()
+    if (this.onClosing !== undefined) this.work.detach(this.onClosing)
     if (this.events.heard) this.tell("Closing", {})
     for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: name })))
     this.settleWarmUps()
@@ -774,7 +823,10 @@ export class Core<A, E> {
     }
     if (this.checkTerminated() || closeTimeout === Infinity) return
     this.stopForce = this.work.after(closeTimeout, () => {
-      for (const { fiber } of Array.from(this.loans)) if (fiber !== closer) fiber.interruptUnsafe()
+      for (const lease of Array.from(this.loans)) {
+        // Interrupting one may end the loan of another.
+        if (lease.state === "held" && lease.fiber !== closer) lease.fiber.interruptUnsafe()
+      }
       if (this.isTerminated()) return
       this.stopForce = this.work.after(destroyTimeout, () => {
         for (const { slot } of Array.from(this.loans))
@@ -791,13 +843,17 @@ export class Core<A, E> {
     this.creating--
     this.leave(slot)
     attempt.interruptUnsafe()
-    this.work.ended(slot.straggler ?? attempt, this.settings.destroyTimeout, () => {
+    const awaited = slot.straggler ?? attempt
+    this.work.whenEnded(awaited, this.settings.destroyTimeout, () => {
       // It had just succeeded, and nothing else closes it.
       const late = slot.scope
       slot.scope = undefined
-      if (late === undefined) return this.gone(slot)
-      const closing = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
-      this.work.ended(closing, this.settings.destroyTimeout, () => this.gone(slot))
+      let cleanUp = slot.straggler === awaited ? undefined : slot.straggler
+      if (late !== undefined) {
+        cleanUp = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
+      }
+      if (cleanUp === undefined) this.gone(slot)
+      else this.work.whenEnded(cleanUp, this.settings.destroyTimeout, () => this.gone(slot))
     })
   }
 
@@ -862,7 +918,8 @@ export class Core<A, E> {
     if (Math.min(maxAge, maxIdle) < Infinity) this.closeIdle((slot) => this.expiry(slot, now))
     if (keepAlive === Infinity) return
     for (const slot of this.shelf.atRest()) {
-      if (slot.list !== undefined && isDue(slot.knownGoodAt + keepAlive, now)) this.validate(slot, undefined)
+      if (slot.list !== undefined && slot.leases === 0 && isDue(slot.knownGoodAt + keepAlive, now))
+        this.validate(slot, undefined)
     }
   }
 
@@ -912,7 +969,7 @@ export class Core<A, E> {
   /** Whether nothing that exists can come back, and nothing can be created. */
   private isStuck(deadlock: Deadlock<A, E>): boolean {
     const isFull = this.max > 0 && this.slots.size >= this.max
-    const isMoving = this.suspended || this.idle + this.creating + this.validating + this.closing > 0
+    const isMoving = this.suspended || this.idle + this.creating + this.busy + this.closing > 0
     return deadlock.allStuck && isFull && !isMoving
   }
 

@@ -75,8 +75,13 @@ const timed = <A, E>(
       late = true
       slot.straggler = fiber
       fiber.interruptUnsafe()
+      // It had just succeeded, and nothing else closes what it made.
+      const scope = slot.scope
+      slot.scope = undefined
+      if (scope !== undefined)
+        slot.straggler = work.fork(Effect.ignoreCause(Scope.close(scope, Exit.void), { log: "Warn" }))
     }
-    work.ended(fiber, settings.createTimeout, (exit) => {
+    work.whenEnded(fiber, settings.createTimeout, (exit) => {
       if (exit !== undefined) return resume(exit)
       giveUp()
       const timeout = Duration.millis(settings.createTimeout)
@@ -105,14 +110,14 @@ const retried = Effect.fnUntraced(function* <A, E>(
     onFailed(exit.cause, Option.isSome(next))
     if (Option.isNone(next)) return yield* exit
     yield* Effect.sleep(next.value[1])
-    if (slot.straggler !== undefined) yield* ended(slot.straggler, settings, work)
+    if (slot.straggler !== undefined) yield* awaitEnded(slot.straggler, settings, work)
     slot.straggler = undefined
   }
 })
 
-const ended = (
-  fiber: Parameters<Work["ended"]>[0],
+const awaitEnded = (
+  fiber: Parameters<Work["whenEnded"]>[0],
   settings: Settings<any, any>,
   work: Work
 ): Effect.Effect<void> =>
-  Effect.callback((resume) => work.ended(fiber, settings.destroyTimeout, () => resume(Effect.void)))
+  Effect.callback((resume) => work.whenEnded(fiber, settings.destroyTimeout, () => resume(Effect.void)))

@@ -12,7 +12,7 @@ export const suspicionMillis = 5_000
 
 /**
  * The newest loan of the fiber that reads it, or that the fiber which forked it had at that time: children
- * inherit the context, so a fiber and its children are one family. See {@link outer} for the loans before it.
+ * inherit the context, so a fiber and its children are one family. The loans before it are reached by `outer`.
  */
 const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Holding", {
   defaultValue: () => undefined
@@ -21,31 +21,36 @@ const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Hol
 /** Makes `lease` the newest loan of its fiber, and of those that the fiber forks from here on. */
 export const mark = (lease: Lease<any, any>): void => {
   const { fiber } = lease
+  const outer = live(Context.get(fiber.context, Holding))
+  // Each loan shortens the way behind the one before it, so that a chain does not grow with what is over.
+  if (outer !== undefined) outer.outer = live(outer.outer)
+  lease.outer = outer
   lease.outside = fiber.context
-  fiber.setContext(Context.add(fiber.context, Holding, lease))
+  lease.inside = Context.add(fiber.context, Holding, lease)
+  fiber.setContext(lease.inside)
 }
 
-/** Undoes {@link mark}, in the same fiber, when the body that has the loan ends. */
+/** Undoes {@link mark} in the same fiber, and nothing that the body has done to the context. */
 export const unmark = (lease: Lease<any, any>): void => {
-  if (lease.outside !== undefined) lease.fiber.setContext(lease.outside)
+  if (lease.outside === undefined) return
+  const { context } = lease.fiber
+  lease.fiber.setContext(
+    context === lease.inside ? lease.outside : Context.add(context, Holding, lease.outer)
+  )
+  lease.outside = lease.inside = undefined
 }
 
-/**
- * Like {@link mark}, for a loan without a body: nothing undoes it, except that whoever set the fiber's context
- * before restores it. So that a long series of loans does not grow into a chain, those that are over are skipped.
- */
+/** Like {@link mark}, for a loan without a body: nothing undoes it but whoever set the fiber's context before. */
 export const markOpenEnded = (lease: Lease<any, any>): void => {
   mark(lease)
-  let before = outer(lease)
-  while (before?.state === "done") {
-    lease.outside = before.outside
-    before = outer(lease)
-  }
+  lease.outside = lease.inside = undefined
 }
 
-/** The loan that the fiber took before this one. */
-const outer = (loan: Lease<any, any>): Lease<any, any> | undefined =>
-  loan.outside === undefined ? undefined : Context.get(loan.outside, Holding)
+/** Skips loans that are over. */
+const live = (lease: Lease<any, any> | undefined): Lease<any, any> | undefined => {
+  while (lease !== undefined && lease.state === "done") lease = lease.outer
+  return lease
+}
 
 // -----------------------------------------------------------------------------
 // Detection
@@ -123,7 +128,7 @@ export class Deadlock<A, E> {
   /** The loans of this pool that a fiber's family has. */
   private loansBehind(fiber: Fiber.Fiber<any, any>): Array<Lease<any, any>> | undefined {
     let loans: Array<Lease<any, any>> | undefined
-    for (let loan = fiber.getRef(Holding); loan !== undefined; loan = outer(loan)) {
+    for (let loan = fiber.getRef(Holding); loan !== undefined; loan = loan.outer) {
       // Any fiber may end a loan that `Pool.release` ends: such a one is never stuck.
       if (loan.pool !== this.pool || loan.state !== "held" || loan.kind === "manual") continue
       if (loans === undefined) loans = [loan]

@@ -4,6 +4,7 @@ import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Pull from "effect/Pull"
+import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import { PoolEvent } from "../PoolEvent.ts"
 
@@ -32,10 +33,15 @@ export class Events {
   private readonly listeners = new Set<Listener>()
   private closed = false
 
-  private readonly clock: Clock
+  /** Whether the listeners are about to be told that there is news. */
+  private telling = false
 
-  constructor(clock: Clock) {
+  private readonly clock: Clock
+  private readonly dispatcher: SchedulerDispatcher
+
+  constructor(clock: Clock, dispatcher: SchedulerDispatcher) {
     this.clock = clock
+    this.dispatcher = dispatcher
   }
 
   tell<Tag extends PoolEvent["_tag"]>(pool: string, tag: Tag, fields: EventFields<Tag>): void {
@@ -49,14 +55,25 @@ export class Events {
         listener.unread.shift()
         listener.dropped++
       }
-      listener.news.openUnsafe()
     }
+    this.announce()
   }
 
   /** Lets every listener read what there is for it, and then ends its stream. */
   close(): void {
     this.closed = true
-    for (const { news } of this.listeners) news.openUnsafe()
+    this.announce()
+  }
+
+  /** Wakes the listeners, in a task of their own: what they do must not come in between two steps of the pool. */
+  private announce(): void {
+    if (this.telling) return
+    this.telling = true
+    this.dispatcher.scheduleTask(() => {
+      this.telling = false
+      for (const { news, unread } of Array.from(this.listeners))
+        if (this.closed || unread.length > 0) news.openUnsafe()
+    }, 0)
   }
 
   readonly stream: Stream.Stream<PoolEvent> = Stream.scoped(
@@ -66,11 +83,13 @@ export class Events {
           Effect.sync(() => this.listen()),
           (listener) => this.leave(listener)
         ),
-        (listener) =>
-          Effect.andThen(
+        (listener) => {
+          const pull: Pull.Pull<Arr.NonEmptyReadonlyArray<PoolEvent>> = Effect.andThen(
             listener.news.await,
-            Effect.suspend(() => this.read(listener))
+            Effect.suspend(() => this.read(listener) ?? pull)
           )
+          return pull
+        }
       )
     )
   )
@@ -89,16 +108,17 @@ export class Events {
     })
   }
 
-  private read(listener: Listener): Pull.Pull<Arr.NonEmptyReadonlyArray<PoolEvent>> {
+  /** What there is to read, or `undefined` when there is nothing yet. */
+  private read(listener: Listener): Pull.Pull<Arr.NonEmptyReadonlyArray<PoolEvent>> | undefined {
     const { dropped, unread } = listener
-    const [first] = unread
-    if (first === undefined) return Cause.done()
+    const [first, ...rest] = unread
+    if (!this.closed) listener.news.closeUnsafe()
+    if (first === undefined) return this.closed ? Cause.done() : undefined
     listener.unread = []
     listener.dropped = 0
-    if (!this.closed) listener.news.closeUnsafe()
     const { at, pool } = first
     return Effect.succeed(
-      dropped > 0 ? [PoolEvent.Dropped({ pool, at, count: dropped }), ...unread] : [first, ...unread.slice(1)]
+      dropped > 0 ? [PoolEvent.Dropped({ pool, at, count: dropped }), ...unread] : [first, ...rest]
     )
   }
 }

@@ -42,7 +42,7 @@ export class KeyedCore<K, A, E> implements Group {
   private distributing = false
 
   /** Called once, when the pools stop lending for good. */
-  onClosing: (() => void) | undefined = undefined
+  onClosing: Effect.Effect<void> | undefined = undefined
   readonly name: string
   readonly max: number
   readonly events: Events
@@ -68,7 +68,7 @@ export class KeyedCore<K, A, E> implements Group {
     this.settingsOf = options.settingsOf
     this.work = work
     this.dispatcher = dispatcher
-    this.events = new Events(work.clock)
+    this.events = new Events(work.clock, dispatcher)
     this.alarm = new Alarm(work, (now) => this.vacateUnused(now))
   }
 
@@ -129,6 +129,8 @@ export class KeyedCore<K, A, E> implements Group {
     this.vacated.delete(core)
     this.starving.delete(core)
     MutableHashMap.remove(this.entries, entry.key)
+    // Who has found this pool and not asked yet must look again.
+    core.successor = () => this.pool(entry.key)
     for (const total of Object.keys(this.past) as Array<keyof typeof this.past>) {
       this.past[total] += core.totals[total]
     }
@@ -250,7 +252,7 @@ export class KeyedCore<K, A, E> implements Group {
   }
 
   shutdown(closer: unknown): Effect.Effect<void> {
-    if (!this.closed) this.onClosing?.()
+    if (!this.closed && this.onClosing !== undefined) this.work.detach(this.onClosing)
     this.closed = true
     this.alarm.stop()
     this.starving.clear()

@@ -14,9 +14,10 @@ export type LeaseKind = "scoped" | "manual"
  * One borrow, from the question to the return.
  *
  * ```text
- * asking ──> held ──> done
- *    │         ^
- *    └─> waiting ──> done   (failed, or gave up)
+ * asking ──> held ────> done
+ *  │  │        ^          ^
+ *  │  └─> waiting ────────┤   (failed, or gave up)
+ *  └──────────────────────┘   (turned away)
  * ```
  */
 export class Lease<A, E> implements Linked<Lease<A, E>> {
@@ -33,11 +34,11 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   since = 0
   /** When it counts as leaked, in monotonic milliseconds; `undefined` when it cannot, or that has been told. */
   leaksAt: number | undefined = undefined
-  /** Its turn among all borrowers that ever joined a line; set when it joins one. */
+  /** Its place among all borrowers that ever joined a line; set when it joins one. */
   ticket = 0
   /** What was lent; set while "held" alone. */
   slot: Slot<A> | undefined = undefined
-  /** Why it got nothing; set when it went from "waiting" to "done" by the pool's decision. */
+  /** Why it got nothing; set when it is "done" by the pool's decision. */
   failure: Exit.Exit<never, E | PoolError> | undefined = undefined
   /** Wakes the borrower, to go on with `nextStep`; both are set while its fiber is suspended in the line. */
   resume: ((nextStep: Effect.Effect<any, any, any>) => void) | undefined = undefined
@@ -46,8 +47,11 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   failedChecks = 0
   /** The span that it borrowed under. */
   span: AnySpan | undefined = undefined
-  /** The context that its fiber had before the loan. See deadlock.ts. */
+  /** The loan that its fiber, or the one that forked it, had before. This and the next four: see deadlock.ts. */
+  outer: Lease<any, any> | undefined = undefined
+  /** The context of its fiber before the loan, and with it; set while a body has the loan. */
   outside: Context.Context<never> | undefined = undefined
+  inside: Context.Context<never> | undefined = undefined
   /** The loans of this pool that its family has; set while "waiting", where there are any. */
   behind: ReadonlyArray<Lease<any, any>> | undefined = undefined
   /** Borrowers of this loan's family in the line of this loan's pool. */

@@ -64,11 +64,11 @@ const makeCore = <A, E>(settings: Settings<A, E>): Effect.Effect<Core<A, E>, nev
     return Effect.succeed(new Core(settings, work, Context.get(context, Scheduler).makeDispatcher()))
   })
 
-/** Registers until the scope closes, or until the result is called. */
+/** Registers until the scope closes, or until the result is run. */
 export const register = Effect.fnUntraced(function* (description: PoolRegistry.Description) {
   const scope = yield* Scope.fork(yield* Effect.scope)
   yield* Scope.provide(PoolRegistry.register(description), scope)
-  return () => Effect.runFork(Scope.close(scope, Exit.void))
+  return Scope.close(scope, Exit.void)
 })
 
 const entry = (kind: PoolRegistry.Kind, core: Core<any, any>): PoolRegistry.Description => ({
@@ -114,6 +114,7 @@ class Use<A, E, B, E2, R2> extends Effectable.Class<B, E | E2 | PoolError, R2> {
 
   asEffect(): Effect.Effect<B, E | E2 | PoolError, R2> {
     const { core, lease } = this
+    if (core.successor !== undefined) return use(core.successor(), this.body)
     if (lease.state === "asking") core.ask(lease)
     if (lease.state === "waiting") return waitFor(lease, this)
     if (lease.failure !== undefined) return lease.failure
@@ -152,16 +153,25 @@ export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Sco
     if (!core.isReady()) return getInLine(core, scope)
     // With the return in place before anything is taken, nothing has to be uninterruptible.
     const lease = new Lease<A, E>(core, fiber, "scoped")
-    const settle = (): Effect.Effect<A, E | PoolError> => lease.failure ?? Effect.succeed(lent(core, lease))
+    const settle = (): Effect.Effect<A, E | PoolError> => {
+      if (lease.failure !== undefined) return lease.failure
+      const item = lent(core, lease)
+      // The scope may be closed already, or have closed meanwhile: then the loan is over at once.
+      if (scope.state._tag === "Closed") core.finish(lease)
+      return Effect.succeed(item)
+    }
+    const borrow = Effect.suspend(() => {
+      if (core.successor !== undefined) return get(core.successor())
+      core.ask(lease)
+      return lease.state === "waiting" ? waitFor(lease, Effect.suspend(settle)) : settle()
+    })
     return Effect.flatMap(
-      Scope.addFinalizerExit(scope, () => finish(core, lease) ?? Effect.void),
-      () => {
-        core.ask(lease)
-        if (lease.state !== "waiting") return settle()
-        return Effect.onExitPrimitive(waitFor(lease, Effect.suspend(settle)), (exit) =>
-          exit._tag === "Failure" ? finish(core, lease) : undefined
-        )
-      }
+      Scope.addFinalizerExit(scope, () => {
+        if (lease.state === "held") core.finish(lease)
+        return Effect.void
+      }),
+      () =>
+        Effect.onExitPrimitive(borrow, (exit) => (exit._tag === "Failure" ? finish(core, lease) : undefined))
     )
   })
 
@@ -192,6 +202,7 @@ const borrow = <A, E>(
         lent(core, lease)
         return onLent(lease)
       }
+      if (core.successor !== undefined) return restore(borrow(core.successor(), kind, onLent))
       core.ask(lease)
       if (lease.state !== "waiting") return settle()
       const waited = Effect.onExitPrimitive(
@@ -213,7 +224,8 @@ const waitFor = <B, E, R>(lease: Lease<any, any>, next: Effect.Effect<B, E, R>):
 
 /** What was lent to a borrower whose loan no body ends. */
 const lent = <A, E>(core: Core<A, E>, lease: Lease<A, E>): A => {
-  if (core.deadlock !== undefined) markOpenEnded(lease)
+  // Any fiber may end a manual loan, so that it says nothing about who waits for whom.
+  if (core.deadlock !== undefined && lease.kind === "scoped") markOpenEnded(lease)
   return lease.slot!.value
 }
 

@@ -3,7 +3,7 @@ import type { Slot } from "./slot.ts"
 
 /**
  * What can be lent now, in the order in which it is: ready, with room for a borrower, not condemned and not
- * reserved. Those at rest stand by how long they have rested.
+ * reserved. Those at rest stand in the order in which they came to rest.
  */
 export class Shelf<A> {
   private readonly slots = new List<Slot<A>>()
@@ -35,7 +35,7 @@ export class Shelf<A> {
     if (slot.uses === 0 && this.order === "lifo") return this.slots.insertAfter(undefined, slot)
     let before = this.slots.tail
     if (slot.leases === 0) {
-      while (before !== undefined && before.leases === 0 && before.turn > slot.turn) {
+      while (before !== undefined && before.leases === 0 && before.restOrder > slot.restOrder) {
         before = before.previous
       }
     }
@@ -46,7 +46,7 @@ export class Shelf<A> {
     this.slots.remove(slot)
   }
 
-  /** The slots at rest, those that have rested longest first: a copy, so that they may go meanwhile. */
+  /** The slots at rest, in their order: a copy, so that they may go meanwhile. */
   atRest(): Array<Slot<A>> {
     return Array.from(this.slots).filter((slot) => slot.leases === 0)
   }

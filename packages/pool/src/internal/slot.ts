@@ -21,7 +21,7 @@ export class Slot<A> implements Linked<Slot<A>> {
   phase: "creating" | "ready" | "busy" | "closing" = "creating"
   /** Set when `phase` leaves "creating" for "ready", and never changed after. */
   value: A = undefined as A
-  /** Closes the resource. The scope of the current attempt while `phase` is "creating". */
+  /** Closes the resource; set from the moment that an attempt to create it has succeeded until it is closed. */
   scope: Scope.Closeable | undefined = undefined
   /** Borrowers on it now; above 0 only while "ready", at most the pool's `concurrency`. */
   leases = 0
@@ -32,7 +32,7 @@ export class Slot<A> implements Linked<Slot<A>> {
   /** Monotonic milliseconds, as all times below. */
   createdAt = 0
   /** Its place in the order in which resources came to rest. */
-  turn = 0
+  restOrder = 0
   /** When its last borrower left; of meaning while nobody holds it. */
   idleSince = 0
   /** When it was last known to be good: created, given back or validated. */

@@ -43,7 +43,7 @@ export class Work {
     done: (exit: Exit.Exit<A, E> | undefined) => void
   ): Fiber.Fiber<A, E> {
     const fiber = this.fork(effect)
-    this.ended(fiber, timeout, (exit) => {
+    this.whenEnded(fiber, timeout, (exit) => {
       if (exit === undefined) fiber.interruptUnsafe()
       done(exit)
     })
@@ -51,7 +51,7 @@ export class Work {
   }
 
   /** Calls `done` once: when `fiber` has ended, or after `timeout` milliseconds with `undefined`. */
-  ended<A, E>(
+  whenEnded<A, E>(
     fiber: Fiber.Fiber<A, E>,
     timeout: number,
     done: (exit: Exit.Exit<A, E> | undefined) => void
@@ -82,7 +82,7 @@ export class Work {
  * a ring that finds nothing due is the last one.
  */
 export class Alarm {
-  /** When it will go off; `Infinity` while it is not set. */
+  /** When it will go off; `Infinity` while it is not set, `-Infinity` once it never will again. */
   private at = Infinity
   private cancel: (() => void) | undefined = undefined
 
@@ -102,16 +102,22 @@ export class Alarm {
     // Whole milliseconds, so that a timer never goes off a fraction too early.
     const wait = Math.max(1, Math.ceil(at - this.work.now() - 1e-3))
     this.cancel = this.work.after(wait, () => {
-      this.at = Infinity
-      this.cancel = undefined
+      this.disarm()
       this.ring(this.work.now())
     })
   }
 
-  stop(): void {
+  /** Calls off what it was armed for. */
+  disarm(): void {
     this.at = Infinity
     this.cancel?.()
     this.cancel = undefined
+  }
+
+  /** Keeps it from ever going off again, whoever arms it. */
+  stop(): void {
+    this.disarm()
+    this.at = -Infinity
   }
 }
 
