@@ -73,8 +73,8 @@ export interface KeyedPool<in out K, in out A, in out E = never> extends Pipeabl
  * @category models
  * @since 0.1.0
  */
-export interface Options<K, A, E, R> extends Omit<
-  Pool.Options<A, E, R>,
+export interface Options<K, A, E, R, RValidate = R, RReset = R, RRetry = R> extends Omit<
+  Pool.Options<A, E, R, RValidate, RReset, RRetry>,
   "acquire" | "size" | "min" | "max" | "targetUtilization"
 > {
   /** Creates one resource for a key. */
@@ -123,12 +123,12 @@ export const isKeyedPool = (u: unknown): u is KeyedPool<unknown, unknown, unknow
  * @category constructors
  * @since 0.1.0
  */
-export const make = <K, A, E, R>(
-  options: Options<K, A, E, R>
-): Effect.Effect<KeyedPool<K, A, E>, never, R | Scope.Scope> =>
+export const make = <K, A, E, R, RValidate = never, RReset = never, RRetry = never>(
+  options: Options<K, A, E, R, RValidate, RReset, RRetry>
+): Effect.Effect<KeyedPool<K, A, E>, never, R | RValidate | RReset | RRetry | Scope.Scope> =>
   Effect.uninterruptible(
     Effect.gen(function* () {
-      const context = yield* Effect.context<R | Scope.Scope>()
+      const context = yield* Effect.context<R | RValidate | RReset | RRetry | Scope.Scope>()
       const core = makeCore(options, context)
       yield* Scope.addFinalizer(
         Context.get(context, Scope.Scope),
@@ -277,9 +277,9 @@ export interface ServiceClass<
   in out E
 > extends Context.ServiceClass<Self, Id, KeyedPool<K, A, E>> {
   /** The keyed pool as a scoped layer, named like the service unless another name is given. */
-  readonly layer: <R = never>(
-    options: Options<K, A, E, R>
-  ) => Layer.Layer<Self, never, Exclude<R, Scope.Scope>>
+  readonly layer: <R = never, RValidate = never, RReset = never, RRetry = never>(
+    options: Options<K, A, E, R, RValidate, RReset, RRetry>
+  ) => Layer.Layer<Self, never, Exclude<R | RValidate | RReset | RRetry, Scope.Scope>>
   readonly get: (key: K) => Effect.Effect<A, E | PoolError, Self | Scope.Scope>
   readonly borrow: <B, E2, R2>(
     key: K,
@@ -337,8 +337,8 @@ class KeyedPoolImpl<K, A, E> implements Pipeable {
 const coreOf = <K, A, E>(self: KeyedPool<K, A, E>): KeyedCore<K, A, E> =>
   (self as unknown as KeyedPoolImpl<K, A, E>).core
 
-const makeCore = <K, A, E, R>(
-  options: Options<K, A, E, R>,
+const makeCore = <K, A, E>(
+  options: Options<K, A, E, any>,
   context: Context.Context<any>
 ): KeyedCore<K, A, E> => {
   const { acquire, keyIdle, max, maxPerKey, ...rest } = options
@@ -347,7 +347,7 @@ const makeCore = <K, A, E, R>(
     ...rest,
     acquire: Effect.void,
     max: read.count("maxPerKey", maxPerKey, 1, 4)
-  } as Pool.Options<any, never, R>)
+  } as Pool.Options<any, never, any>)
   return new KeyedCore<K, A, E>(
     {
       name: shared.name,

@@ -109,7 +109,7 @@ export interface Lease<out A> {
  * @category models
  * @since 0.1.0
  */
-export interface Options<A, E, R> {
+export interface Options<A, E, R, RValidate = R, RReset = R, RRetry = R> {
   /** What errors, events, spans and the registry call the pool. A pool without a name is not registered. */
   readonly name?: string | undefined
   /**
@@ -155,10 +155,12 @@ export interface Options<A, E, R> {
    * Retries a failed creation, with the error as the schedule's input. Meanwhile borrowers wait, up to
    * their own deadline. Default: none; the first in line gets the error.
    */
-  readonly createRetry?: Schedule.Schedule<unknown, Types.NoInfer<E> | CreateTimeout, never, R> | undefined
+  readonly createRetry?:
+    | Schedule.Schedule<unknown, Types.NoInfer<E> | CreateTimeout, never, RRetry>
+    | undefined
 
   /** Whether an idle resource can still be lent. Failing counts as no; the resource is then closed. */
-  readonly validate?: ((item: Types.NoInfer<A>) => Effect.Effect<boolean, unknown, R>) | undefined
+  readonly validate?: ((item: Types.NoInfer<A>) => Effect.Effect<boolean, unknown, RValidate>) | undefined
   /** Resources used within this time are lent without validation. Default 500 ms, as HikariCP has it. */
   readonly validateAfterIdle?: Duration.Input | undefined
   /** A validation that takes longer counts as no. Default 5 s. */
@@ -170,7 +172,7 @@ export interface Options<A, E, R> {
    * Makes a resource ready for the next borrower, when its last borrower has returned it. The one who
    * returns does not wait for it. Failing closes the resource.
    */
-  readonly reset?: ((item: Types.NoInfer<A>) => Effect.Effect<unknown, unknown, R>) | undefined
+  readonly reset?: ((item: Types.NoInfer<A>) => Effect.Effect<unknown, unknown, RReset>) | undefined
   /** A reset that takes longer fails. Default 30 s. */
   readonly resetTimeout?: Duration.Input | undefined
 
@@ -219,8 +221,9 @@ export const isPool = (u: unknown): u is Pool<unknown, unknown> => hasProperty(u
  * @category constructors
  * @since 0.1.0
  */
-export const make = <A, E, R>(options: Options<A, E, R>): Effect.Effect<Pool<A, E>, never, R | Scope.Scope> =>
-  internal.make(options)
+export const make = <A, E, R, RValidate = never, RReset = never, RRetry = never>(
+  options: Options<A, E, R, RValidate, RReset, RRetry>
+): Effect.Effect<Pool<A, E>, never, R | RValidate | RReset | RRetry | Scope.Scope> => internal.make(options)
 
 /**
  * Makes a pool whose resources have a time to live: what is in excess of `min` is closed when it has not been
@@ -232,16 +235,16 @@ export const make = <A, E, R>(options: Options<A, E, R>): Effect.Effect<Pool<A, 
  * @category constructors
  * @since 0.1.0
  */
-export const makeWithTTL = <A, E, R>(
-  options: Omit<Options<A, E, R>, "size" | "maxAge" | "maxIdle"> & {
+export const makeWithTTL = <A, E, R, RValidate = never, RReset = never, RRetry = never>(
+  options: Omit<Options<A, E, R, RValidate, RReset, RRetry>, "size" | "maxAge" | "maxIdle"> & {
     readonly min: number
     readonly max: number
     readonly timeToLive: Duration.Input
     readonly timeToLiveStrategy?: "creation" | "usage" | undefined
   }
-): Effect.Effect<Pool<A, E>, never, R | Scope.Scope> => {
+): Effect.Effect<Pool<A, E>, never, R | RValidate | RReset | RRetry | Scope.Scope> => {
   const { timeToLive, timeToLiveStrategy, ...rest } = options
-  return make<A, E, R>(
+  return make<A, E, R, RValidate, RReset, RRetry>(
     timeToLiveStrategy === "creation"
       ? { maxAgeJitter: 0, ...rest, maxAge: timeToLive }
       : { ...rest, maxIdle: timeToLive }
@@ -615,7 +618,9 @@ export interface ServiceClass<
   in out E
 > extends Context.ServiceClass<Self, Id, Pool<A, E>> {
   /** The pool as a scoped layer, by the identifier of the service as its name unless another is given. */
-  readonly layer: <R = never>(options: Options<A, E, R>) => Layer.Layer<Self, never, Exclude<R, Scope.Scope>>
+  readonly layer: <R = never, RValidate = never, RReset = never, RRetry = never>(
+    options: Options<A, E, R, RValidate, RReset, RRetry>
+  ) => Layer.Layer<Self, never, Exclude<R | RValidate | RReset | RRetry, Scope.Scope>>
   readonly get: Effect.Effect<A, E | PoolError, Self | Scope.Scope>
   /** {@link use}; the static `use` of a service is Effect's own, and gives the pool. */
   readonly borrow: <B, E2, R2>(

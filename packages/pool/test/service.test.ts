@@ -8,6 +8,43 @@ import { borrow, defectOf, type Refused, settle, start, type Thing, Things } fro
 
 class Db extends Pool.Service<Db, Thing, Refused>()("app/Db") {}
 
+class Server extends Context.Service<Server, { readonly port: number }>()("test/Server") {}
+class Probe extends Context.Service<Probe, { readonly ask: (thing: Thing) => Effect.Effect<boolean> }>()(
+  "test/Probe"
+) {}
+
+describe("what a pool needs", () => {
+  const options = {
+    acquire: Effect.as(Server, { id: 1 } satisfies Thing),
+    validate: (thing: Thing) => Effect.flatMap(Probe, (probe) => probe.ask(thing)),
+    validateAfterIdle: 0
+  }
+
+  it.effect("may differ between acquire and validate, and is all in its type", () =>
+    Effect.gen(function* () {
+      const asked: Array<number> = []
+      const make = Pool.make(options)
+      expectTypeOf(make).toEqualTypeOf<
+        Effect.Effect<Pool.Pool<{ id: number }>, never, Server | Probe | Scope.Scope>
+      >()
+      const pool = yield* Effect.provide(
+        make,
+        Context.make(Server, { port: 1 }).pipe(
+          Context.add(Probe, { ask: ({ id }) => Effect.sync(() => asked.push(id) > 0) })
+        )
+      )
+      yield* Pool.use(pool, () => Effect.void)
+      yield* Pool.use(pool, () => Effect.void)
+      expect(asked).toEqual([1])
+    })
+  )
+
+  it("is what a layer asks for", () => {
+    class Things extends Pool.Service<Things, { id: number }>()("test/Things") {}
+    expectTypeOf(Things.layer(options)).toEqualTypeOf<Layer.Layer<Things, never, Server | Probe>>()
+  })
+})
+
 describe("Pool.Service", () => {
   it.effect("is a pool in the context, and its operations are on the class", () =>
     Effect.gen(function* () {

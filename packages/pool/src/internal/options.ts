@@ -90,7 +90,7 @@ export class Reader {
 }
 
 /** Throws {@link InvalidOptions}, which becomes the defect that the pool's construction dies with. */
-export const resolve = <A, E, R>(options: Options<A, E, R>): Settings<A, E> => {
+export const resolve = <A, E>(options: Options<A, E, any>): Settings<A, E> => {
   const name = options.name ?? ""
   const read = new Reader(name)
   const { max, min } = sizes(read, options)

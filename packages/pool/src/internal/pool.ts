@@ -40,10 +40,10 @@ export const core = <A, E>(pool: Pool<A, E>): Core<A, E> => (pool as unknown as 
 // Construction
 // -----------------------------------------------------------------------------
 
-export const make = <A, E, R>(
-  options: Options<A, E, R>,
+export const make = <A, E>(
+  options: Options<A, E, any>,
   kind: PoolRegistry.Kind = "pool"
-): Effect.Effect<Pool<A, E>, never, R | Scope.Scope> =>
+): Effect.Effect<Pool<A, E>, never, any> =>
   Effect.uninterruptible(
     Effect.gen(function* () {
       const core = yield* makeCore(resolve(options))
