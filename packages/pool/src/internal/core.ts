@@ -660,8 +660,9 @@ export class Core<A, E> {
     this.closing--
     this.slots.delete(slot)
     this.group?.left(this)
-    if (this.state === "open") this.pump()
-    else this.checkTerminated()
+    if (this.state !== "open") return void this.checkTerminated()
+    this.pump()
+    this.checkDeadlock(undefined)
   }
 
   // -----------------------------------------------------------------------------
@@ -747,6 +748,7 @@ export class Core<A, E> {
     this.suspended = false
     if (this.events.heard) this.tell("Resumed", {})
     this.pump()
+    this.checkDeadlock(undefined)
   }
 
   /** Keeps the slot for those who have it. */
