@@ -387,7 +387,7 @@ const statusOf = (exit: Exit.Exit<unknown, unknown>): string => {
 
 const ops = Number(process.env["CENOTE_MODEL_OPS"] ?? 0)
 const length = 40
-const numRuns = Math.max(2_000, Math.ceil(ops / (length / 2)))
+const numRuns = Math.max(2_000, Math.ceil(ops / (length * 0.45)))
 const seed = process.env["CENOTE_MODEL_SEED"]
 
 it(`${numRuns} random programs agree with the model`, { timeout: ops > 0 ? 7_200_000 : 120_000 }, () => {
