@@ -1,0 +1,95 @@
+import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import type { Line } from "./line.ts"
+import type { FunctionSpec, Target } from "./protocol.ts"
+import type { Thread } from "./thread.ts"
+
+let lastFunction = 0
+
+/** A function that threads know by number. */
+export class RemoteFunction {
+  readonly number = ++lastFunction
+  readonly spec: FunctionSpec
+  readonly name: string
+  /**
+   * About how long it takes, in milliseconds: the longest of late, which wanes. `Infinity` until it has run. It decides
+   * how many calls are sent ahead to a busy thread.
+   */
+  estimate = Infinity
+
+  constructor(spec: FunctionSpec, name: string) {
+    this.spec = spec
+    this.name = name
+  }
+
+  ran(millis: number): void {
+    this.estimate = millis >= this.estimate ? millis : millis + (this.estimate - millis) * fading
+    if (this.estimate === Infinity) this.estimate = millis
+  }
+}
+
+/** What is left of the distance to a shorter run after it. */
+const fading = 0.9
+
+/** An object that stays in its thread. */
+export interface Handle {
+  readonly thread: Thread
+  readonly object: number
+  /** How often the thread has sent it. */
+  received: number
+  released: boolean
+}
+
+export type Resume = (effect: Effect.Effect<any, any, any>) => void
+
+/** What a thread is asked to do, and who waits for it. */
+export class Call {
+  readonly fiber: Fiber.Fiber<any, any>
+  readonly resume: Resume
+  readonly target: Target | RemoteFunction
+  readonly name: string
+  readonly args: ReadonlyArray<unknown>
+  /** The object that it is about, or that is among its arguments: only the thread of that object can run it. */
+  readonly pinned: Handle | undefined
+  /** Whether what cannot be kept as a value may be kept as a source to pull from. */
+  readonly wantsStream: boolean
+  readonly unkillable: boolean
+  /**
+   * Who has it: the line, the outbox or the memory of a thread, or nobody any more. In the state `abandoned` a thread
+   * has it, and the caller has been told already.
+   */
+  state: "new" | "line" | "sent" | "abandoned" | "done" = "new"
+  /** The line that it is in, or was in last. */
+  line: Line | undefined = undefined
+  thread: Thread | undefined = undefined
+  slot = -1
+  /** Monotonic milliseconds. */
+  submittedAt: number
+  sentAt = 0
+  /** Calls off the timer that was set for it. */
+  cancelTimer: (() => void) | undefined = undefined
+
+  constructor(
+    fiber: Fiber.Fiber<any, any>,
+    resume: Resume,
+    target: Target | RemoteFunction,
+    name: string,
+    args: ReadonlyArray<unknown>,
+    options: {
+      readonly pinned: Handle | undefined
+      readonly wantsStream: boolean
+      readonly unkillable: boolean
+    },
+    now: number
+  ) {
+    this.fiber = fiber
+    this.resume = resume
+    this.target = target
+    this.name = name
+    this.args = args
+    this.pinned = options.pinned
+    this.wantsStream = options.wantsStream
+    this.unkillable = options.unkillable
+    this.submittedAt = now
+  }
+}

@@ -1,0 +1,133 @@
+// What can cross between threads, what moves, and where it is that something cannot. Runs on both sides.
+
+/** What a value holds that is to be moved, by the value that was marked. One map for all copies of this module. */
+const moves: WeakMap<object, ReadonlyArray<Transferable>> = ((globalThis as any)[
+  Symbol.for("~cenote/threads/moves")
+] ??= new WeakMap())
+
+export const markMoved = <A>(value: A): A => {
+  if (typeof value === "object" && value !== null) moves.set(value, transferablesIn(value, "all"))
+  return value
+}
+
+export const movedBy = (value: unknown): ReadonlyArray<Transferable> | undefined =>
+  typeof value === "object" && value !== null ? moves.get(value) : undefined
+
+/** Classes whose instances cannot be copied, but can move. */
+const movable = [
+  "MessagePort",
+  "ReadableStream",
+  "WritableStream",
+  "TransformStream",
+  "OffscreenCanvas",
+  "RTCDataChannel",
+  "MediaSourceHandle",
+  "FileHandle"
+]
+
+/**
+ * Transferables in a value: those that cannot be copied, or all. A view of a part of a buffer is not moved: that
+ * would take the rest away from others too, as with Node's small `Buffer`s.
+ */
+export const transferablesIn = (
+  value: unknown,
+  which: "all" | "movableOnly"
+): ReadonlyArray<Transferable> => {
+  const found = new Set<Transferable>()
+  const seen = new Set<object>()
+  const visit = (value: unknown): void => {
+    if (typeof value !== "object" || value === null || seen.has(value)) return
+    seen.add(value)
+    if (isMovable(value)) found.add(value as Transferable)
+    else if (value instanceof ArrayBuffer) {
+      if (which === "all") found.add(value)
+    } else if (ArrayBuffer.isView(value)) {
+      if (value.byteLength === value.buffer.byteLength) visit(value.buffer)
+    } else for (const [, child] of childrenOf(value)) visit(child)
+  }
+  visit(value)
+  return [...found]
+}
+
+const isMovable = (value: object): boolean => movable.includes(classNameOf(value))
+
+/** The name of a value's class, also when the value tries to prevent it. */
+export const classNameOf = (value: unknown): string => {
+  try {
+    if (value === null || value === undefined) return String(value)
+    const name: unknown = Object.getPrototypeOf(value)?.constructor?.name
+    return typeof name === "string" && name !== "" ? name : typeof value
+  } catch {
+    return typeof value
+  }
+}
+
+type Step = readonly [step: string | number, value: unknown]
+
+/** What is directly inside a value that would be copied with it. */
+const childrenOf = (value: object): ReadonlyArray<Step> => {
+  if (value instanceof Map) {
+    return [...value].flatMap(([key, child], i): ReadonlyArray<Step> => [
+      [`keys[${i}]`, key],
+      [typeof key === "string" ? `get(${JSON.stringify(key)})` : `values[${i}]`, child]
+    ])
+  }
+  if (value instanceof Set) return [...value].map((child, i): Step => [`values[${i}]`, child])
+  if (Array.isArray(value)) return value.map((child, i): Step => [i, child])
+  return Object.keys(value).map((key): Step => [key, (value as any)[key]])
+}
+
+const canClone = (value: unknown): boolean => {
+  try {
+    structuredClone(value, { transfer: transferablesIn(value, "movableOnly").slice(0, 0) })
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The first thing in a value that cannot be copied, and the path to it. */
+export const findUncloneable = (
+  value: unknown,
+  path: string
+): { readonly path: string; readonly found: string } | undefined => {
+  const seen = new Set<unknown>()
+  const visit = (
+    value: unknown,
+    path: string
+  ): { readonly path: string; readonly found: string } | undefined => {
+    if (typeof value === "function" || typeof value === "symbol") return { path, found: describe(value) }
+    if (typeof value !== "object" || value === null || seen.has(value) || canClone(value)) return undefined
+    seen.add(value)
+    if (isMovable(value)) return undefined
+    let children: ReadonlyArray<Step>
+    try {
+      children = childrenOf(value)
+    } catch (error) {
+      return { path, found: `${describe(value)} that cannot be read: ${String(error)}` }
+    }
+    for (const [step, child] of children) {
+      const within = visit(child, `${path}${stepText(step)}`)
+      if (within !== undefined) return within
+    }
+    // Everything in it could be copied, so it is the thing itself that cannot.
+    return children.some(([, child]) => !canClone(child)) ? undefined : { path, found: describe(value) }
+  }
+  return visit(value, path)
+}
+
+const stepText = (step: string | number): string =>
+  typeof step === "number"
+    ? `[${step}]`
+    : /^[A-Za-z_$][\w$]*(\[|\(|$)/.test(step)
+      ? `.${step}`
+      : `[${JSON.stringify(step)}]`
+
+const describe = (value: unknown): string => {
+  if (typeof value === "function") {
+    return value.name === "" ? "a function" : `function ${value.name}`
+  }
+  if (typeof value === "symbol") return value.toString()
+  const name = classNameOf(value)
+  return `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`
+}

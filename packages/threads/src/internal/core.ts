@@ -1,0 +1,889 @@
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as PubSub from "effect/PubSub"
+import * as References from "effect/References"
+import type { SchedulerDispatcher } from "effect/Scheduler"
+import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
+import { Pool, PoolError } from "@cenote/pool"
+import {
+  NotCloneable,
+  QueueFull,
+  SpawnFailed,
+  StaleRemote,
+  TaskFailed,
+  TaskTimeout,
+  ThreadCrashed,
+  type ThreadError,
+  ThreadPoolClosed
+} from "../ThreadError.ts"
+import { type Outcome, ThreadEvent } from "../ThreadEvent.ts"
+import { type Call, type Handle } from "./call.ts"
+import { findUncloneable } from "./clone.ts"
+import { decodeError } from "./decode.ts"
+import { Line } from "./line.ts"
+import { replayLog, replaySpan } from "./observe.ts"
+import type { Settings } from "./options.ts"
+import { type Config, type Extra, Status, ToThread } from "./protocol.ts"
+import { handleOf } from "./handle.ts"
+import { Remotes, withNumbers } from "./remotes.ts"
+import { type Owner, type Reply, type Sendable, Thread } from "./thread.ts"
+import type { Timers } from "./timers.ts"
+
+/** How long a call that was sent ahead stays with a thread that makes no progress while another is idle: milliseconds. */
+const patience = 1
+
+/** What a call ends in when its result is something to pull from. */
+export interface SourceHandle {
+  readonly handle: Handle
+}
+
+/**
+ * The scheduler: one line of calls, the threads that the pool has lent it, and what is with each of them.
+ *
+ * Threads themselves are resources of a {@link Pool}: it starts them, with retries and back-off, keeps `min` of them
+ * warm, retires those that rest, and closes them. A thread is borrowed while it has anything to do, or holds objects.
+ * Which call goes to which thread is decided here, since calls are sent ahead, moved, and pinned.
+ */
+export class Core implements Owner {
+  readonly settings: Settings
+  readonly timers: Timers
+  readonly pool: Pool.Pool<Thread, SpawnFailed>
+  readonly remotes: Remotes
+  readonly events: PubSub.PubSub<ThreadEvent>
+  state: "open" | "closed" = "open"
+  /** Calls that no thread has. */
+  readonly line = new Line()
+  /** Calls that came while the pool drains. */
+  private readonly held = new Line()
+  private draining: Deferred.Deferred<void> | undefined = undefined
+  /** The threads that the pool has lent, which calls can be sent to. */
+  readonly threads = new Set<Thread>()
+  /** All threads that are up, lent or not. */
+  readonly alive = new Set<Thread>()
+  /** Loans that were asked for, and not given. */
+  private leasing = 0
+  /** The thread's side on this very thread, for calls that are not to leave it. */
+  private inlineThread: Thread | undefined = undefined
+  private readonly makeInline: (owner: Core) => Thread
+  /** Whether calls never leave this thread. */
+  private readonly onlyInline: boolean
+  private warnedOfNone = false
+  /** Whether {@link pump} is about to run, or runs. */
+  private scheduled = false
+  private pumping = false
+  /** Whether a timer is set that takes calls back from a thread that stands. */
+  private watching = false
+  min: number
+  max: number
+  /** Whether `min` was put down to 0 by a drain, to be put back by the next call. */
+  private cold = false
+  /** Those who wait until nothing is with any thread. */
+  private readonly whenAtRest = new Set<() => void>()
+
+  readonly totals = {
+    calls: 0,
+    succeeded: 0,
+    failed: 0,
+    interrupted: 0,
+    timedOut: 0,
+    crashed: 0,
+    rejected: 0,
+    moved: 0,
+    crashes: 0,
+    killed: 0,
+    quarantined: 0,
+    /** Milliseconds. */
+    waited: 0,
+    ran: 0,
+    transport: 0
+  }
+
+  private readonly dispatcher: SchedulerDispatcher
+
+  constructor(options: {
+    readonly settings: Settings
+    readonly timers: Timers
+    readonly pool: Pool.Pool<Thread, SpawnFailed>
+    readonly events: PubSub.PubSub<ThreadEvent>
+    readonly dispatcher: SchedulerDispatcher
+    readonly makeInline: (owner: Core) => Thread
+    readonly onlyInline: boolean
+  }) {
+    this.settings = options.settings
+    this.timers = options.timers
+    this.pool = options.pool
+    this.events = options.events
+    this.dispatcher = options.dispatcher
+    this.makeInline = options.makeInline
+    this.onlyInline = options.onlyInline
+    this.min = options.settings.min
+    this.max = options.settings.max
+    this.remotes = new Remotes(this)
+  }
+
+  get name(): string {
+    return this.settings.name
+  }
+
+  configFor(thread: Thread): Config {
+    const { preload, recycleHeap, taskTimeout } = this.settings
+    return {
+      thread: thread.id,
+      memory: thread.memory?.buffer as SharedArrayBuffer | undefined,
+      concurrency: thread.concurrency,
+      preload,
+      taskTimeout: taskTimeout === Infinity ? undefined : taskTimeout,
+      tellHeap: recycleHeap !== Infinity
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // Calls in
+  // ---------------------------------------------------------------------------
+
+  submit(call: Call, inline: boolean): void {
+    if (this.state === "closed")
+      return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+    if (call.pinned !== undefined) return this.submitPinned(call, call.pinned)
+    if (inline || this.onlyInline || this.max === 0) {
+      if (!inline && !this.onlyInline) this.warnOfNone()
+      this.send(this.inline(), call)
+      return this.schedule()
+    }
+    const line = this.draining === undefined ? this.line : this.held
+    const { maxQueue } = this.settings
+    if (line.size >= maxQueue) {
+      // What is about to be sent is not waiting.
+      this.pump()
+      if (line.size >= maxQueue && (maxQueue > 0 || line === this.held || !this.hasRoom(call))) {
+        return this.reject(call)
+      }
+    }
+    if (this.cold && line === this.line) this.warm()
+    line.push(call)
+    this.schedule()
+  }
+
+  private submitPinned(call: Call, handle: Handle): void {
+    const { thread } = handle
+    const reason = handle.released ? "released" : thread.state === "ready" ? undefined : "threadEnded"
+    if (reason !== undefined) return this.refuse(call, this.stale(call, thread, reason))
+    if (thread.hasSlot && thread.backlog.size === 0) this.send(thread, call)
+    else thread.backlog.push(call)
+    this.schedule()
+  }
+
+  private stale(call: Call, thread: Thread, reason: StaleRemote["reason"]): StaleRemote {
+    return new StaleRemote({ pool: this.name, task: call.name, thread: thread.id, reason })
+  }
+
+  private hasRoom(call: Call): boolean {
+    if (this.threads.size + this.leasing < this.max) return true
+    for (const thread of this.threads) if (thread.admits(call)) return true
+    return false
+  }
+
+  private reject(call: Call): void {
+    this.totals.rejected++
+    this.tell("CallRejected", { task: call.name, fiber: call.fiber.id })
+    const { maxQueue } = this.settings
+    let running = 0
+    for (const thread of this.threads) running += thread.inFlight
+    this.refuse(call, new QueueFull({ pool: this.name, task: call.name, maxQueue, running }))
+  }
+
+  private refuse(call: Call, error: ThreadError): void {
+    call.state = "done"
+    call.resume(Exit.fail(error))
+  }
+
+  private warnOfNone(): void {
+    if (this.warnedOfNone) return
+    this.warnedOfNone = true
+    this.timers.fork(
+      Effect.logWarning(
+        `thread pool ${JSON.stringify(this.name)} has no threads (max is 0): its tasks run on the calling thread`
+      )
+    )
+  }
+
+  /** Calls that run on the calling thread. */
+  get inlineRunning(): number {
+    return this.inlineThread?.inFlight ?? 0
+  }
+
+  inline(): Thread {
+    return (this.inlineThread ??= this.makeInline(this))
+  }
+
+  // ---------------------------------------------------------------------------
+  // Which call goes where
+  // ---------------------------------------------------------------------------
+
+  /** Sees to it that what can be sent is sent, together with whatever else comes in this turn. */
+  schedule(): void {
+    if (this.scheduled || this.pumping) return
+    this.scheduled = true
+    this.dispatcher.scheduleTask(() => {
+      this.scheduled = false
+      this.pump()
+    }, 0)
+  }
+
+  /** Sends what can be sent, in the order in which it came. */
+  pump(): void {
+    if (this.pumping) return
+    this.pumping = true
+    let call = this.line.head
+    if (call !== undefined && this.state === "open") {
+      const now = this.timers.now()
+      for (; call !== undefined; call = this.line.head) {
+        const thread = this.choose(call)
+        if (thread === undefined) break
+        this.line.shift()
+        this.send(thread, call, now)
+      }
+    }
+    for (const thread of this.threads) thread.flush()
+    this.inlineThread?.flush()
+    this.pumping = false
+    for (const thread of this.threads) this.settle(thread)
+    this.watch()
+    this.checkRest()
+  }
+
+  /** An idle thread, a new one if there may be more, or the least busy of those that may get a call ahead of time. */
+  private choose(call: Call): Thread | undefined {
+    const idle = this.idle()
+    if (idle !== undefined) return idle
+    if (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) {
+      this.lease()
+      const lent = this.idle()
+      if (lent !== undefined) return lent
+      // Several may be wanted at once.
+      while (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) this.lease()
+    }
+    let best: Thread | undefined
+    for (const thread of this.threads) {
+      if (thread.admits(call) && (best === undefined || thread.load < best.load)) best = thread
+    }
+    return best
+  }
+
+  private idle(): Thread | undefined {
+    for (const thread of this.threads) {
+      if (thread.unpinned === 0 && thread.isIdle && thread.state === "ready" && !thread.retiring)
+        return thread
+    }
+    return undefined
+  }
+
+  private send(thread: Thread, call: Call, now = this.timers.now()): void {
+    thread.send(call, now)
+    this.totals.calls++
+    if (this.settings.taskTimeout !== Infinity && thread !== this.inlineThread) {
+      call.cancelTimer = this.timers.after(this.settings.taskTimeout, () => this.timedOut(call))
+    }
+  }
+
+  private lease(): void {
+    this.leasing++
+    this.timers.fork(Pool.acquire(this.pool)).addObserver((exit) => {
+      this.leasing--
+      if (Exit.isFailure(exit)) return this.leaseFailed(exit.cause)
+      this.adopt(exit.value)
+    })
+  }
+
+  private adopt(thread: Thread): void {
+    thread.leased = true
+    this.threads.add(thread)
+    if (thread.state !== "ready") this.giveBack(thread)
+    else this.schedule()
+  }
+
+  /** With no thread up, and none coming, those in line hear why. */
+  private leaseFailed(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
+    if (this.state === "closed" || this.threads.size > 0 || this.leasing > 0) return this.schedule()
+    const error = Cause.squash(cause)
+    const failure =
+      error instanceof SpawnFailed
+        ? error
+        : error instanceof PoolError.CreateTimeout
+          ? new SpawnFailed({
+              pool: this.name,
+              reason: `a thread was not ready within ${this.settings.spawnTimeout} ms (spawnTimeout)`,
+              cause: error
+            })
+          : undefined
+    for (const call of this.line.takeAll()) {
+      this.refuse(call, failure ?? new ThreadPoolClosed({ pool: this.name, task: call.name }))
+    }
+    this.checkRest()
+  }
+
+  /** Returns a thread that has nothing to do to the pool, which keeps it, retires it or closes it. */
+  private settle(thread: Thread): void {
+    const { recycleHeap, recycleTasks } = this.settings
+    if (!thread.retiring && (thread.ended >= recycleTasks || thread.heapUsed > recycleHeap)) {
+      this.retire(thread)
+    }
+    if (thread.isIdle && thread.objects === 0) this.giveBack(thread)
+  }
+
+  private retire(thread: Thread): void {
+    thread.retiring = true
+    this.timers.fork(Pool.invalidate(this.pool, thread))
+  }
+
+  private giveBack(thread: Thread): void {
+    if (!thread.leased) return
+    thread.leased = false
+    this.threads.delete(thread)
+    if (thread.state !== "ready" && !thread.retiring) this.retire(thread)
+    this.timers.fork(Effect.orDie(Pool.release(this.pool, thread)))
+    if (this.line.size > 0) this.schedule()
+  }
+
+  /** Sees to it that no call waits behind a long one while a thread is idle. */
+  private watch(): void {
+    if (this.watching || this.line.size > 0 || !this.hasIdle() || !this.isAhead()) return
+    this.watching = true
+    this.timers.after(patience, () => {
+      this.watching = false
+      const now = this.timers.now()
+      for (const thread of this.threads) {
+        if (thread.unpinned > thread.concurrency && now - thread.lastReplyAt >= patience)
+          this.takeBack(thread)
+      }
+      this.pump()
+    })
+  }
+
+  private hasIdle(): boolean {
+    return this.threads.size + this.leasing < this.max || this.idle() !== undefined
+  }
+
+  private isAhead(): boolean {
+    for (const thread of this.threads) if (thread.unpinned > thread.concurrency) return true
+    return false
+  }
+
+  /** Puts what a thread has not begun back to the head of the line. Gives how many. */
+  private takeBack(thread: Thread): number {
+    const taken = thread.withIt.filter(
+      (call) => call.state === "sent" && call.pinned === undefined && thread.withdraw(call)
+    )
+    if (taken.length === 0) return 0
+    for (const call of taken) call.cancelTimer?.()
+    // A thread gives slots in no order: their numbers do not tell who came first.
+    this.line.unshift(taken.toSorted((a, b) => a.submittedAt - b.submittedAt))
+    this.totals.moved += taken.length
+    this.tell("CallsMoved", { thread: thread.id, count: taken.length })
+    return taken.length
+  }
+
+  // ---------------------------------------------------------------------------
+  // Calls out
+  // ---------------------------------------------------------------------------
+
+  ended(thread: Thread, call: Call, reply: Reply): void {
+    call.cancelTimer?.()
+    if (call.state === "abandoned") {
+      call.state = "done"
+      if (reply.status === Status.remote || reply.status === Status.stream) {
+        this.release(thread, reply.value.object, 1)
+      }
+      return
+    }
+    call.state = "done"
+    this.finished(thread, call, reply, this.exitOf(thread, call, reply))
+  }
+
+  private finished(
+    thread: Thread,
+    call: Call,
+    reply: Reply | undefined,
+    exit: Exit.Exit<unknown, unknown>
+  ): void {
+    const outcome: Outcome =
+      reply === undefined
+        ? "crashed"
+        : reply.status === Status.interrupted
+          ? "interrupted"
+          : Exit.isSuccess(exit)
+            ? "succeeded"
+            : "failed"
+    this.account(thread, call, outcome, reply)
+    if (this.settings.logFailures && Exit.isFailure(exit) && outcome === "failed") {
+      this.timers.fork(Effect.logError(`${call.name} failed in thread ${thread.id}`, exit.cause))
+    }
+    call.resume(exit)
+  }
+
+  private account(thread: Thread, call: Call, outcome: Outcome, reply: Reply | undefined): void {
+    const ran = reply?.ran ?? 0
+    const waited = call.sentAt - call.submittedAt
+    const transport = reply === undefined ? 0 : Math.max(0, thread.lastReplyAt - call.sentAt - ran)
+    const { totals } = this
+    totals[outcome]++
+    totals.waited += waited
+    totals.ran += ran
+    totals.transport += transport
+    if (this.listeners > 0) {
+      const { name: task } = call
+      this.tell("CallEnded", {
+        thread: thread.id,
+        task,
+        fiber: call.fiber.id,
+        outcome,
+        waited,
+        ran,
+        transport
+      })
+    }
+  }
+
+  private exitOf(thread: Thread, call: Call, { status, value }: Reply): Exit.Exit<unknown, unknown> {
+    switch (status) {
+      case Status.ok:
+        return Exit.succeed(value)
+      case Status.remote:
+        return Exit.succeed(this.remotes.received(thread, value))
+      case Status.stream: {
+        const handle: Handle = { thread, object: value.object, received: 1, released: false }
+        thread.objects++
+        if (call.wantsStream) return Exit.succeed({ handle } satisfies SourceHandle)
+        this.letGo(handle)
+        return Exit.fail(
+          this.misused(thread, call, "it gave a generator or a Stream", "Use what the call gives as a Stream")
+        )
+      }
+      case Status.failed:
+        return Exit.fail(decodeError(value))
+      case Status.interrupted:
+        return Exit.interrupt()
+      case Status.stale:
+        return Exit.fail(this.stale(call, thread, "released"))
+      case Status.notCloneable:
+        return Exit.fail(
+          new NotCloneable({
+            pool: this.name,
+            task: call.name,
+            path: value.path,
+            found: value.found,
+            hint: "Give plain data, or keep the object in its thread with ThreadPool.proxy"
+          })
+        )
+      default:
+        return Exit.fail(this.taskFailed(thread, call, value))
+    }
+  }
+
+  private misused(thread: Thread, call: Call, reason: string, hint: string): TaskFailed {
+    return new TaskFailed({
+      pool: this.name,
+      task: call.name,
+      thread: thread.id,
+      className: "TypeError",
+      reason,
+      properties: {},
+      hint,
+      cause: undefined
+    })
+  }
+
+  private taskFailed(thread: Thread, call: Call, wire: any): TaskFailed {
+    const failed = new TaskFailed({
+      pool: this.name,
+      task: call.name,
+      thread: thread.id,
+      className: wire.className,
+      reason: wire.message,
+      properties: wire.properties,
+      hint:
+        wire.unknownName === undefined
+          ? undefined
+          : `Only the source of the function is sent, and ${wire.unknownName} is not in it. Pass it as an argument, or put the function into a module and use ThreadPool.module`,
+      cause: decodeError(wire)
+    })
+    if (wire.stack !== undefined) {
+      const stack = `${failed.stack ?? failed.message}\n    in thread ${thread.id}: ${wire.stack}`
+      Object.defineProperty(failed, "stack", { value: stack, configurable: true, writable: true })
+    }
+    return failed
+  }
+
+  heard(thread: Thread): void {
+    for (let call = thread.backlog.head; call !== undefined && thread.hasSlot; call = thread.backlog.head) {
+      thread.backlog.shift()
+      this.send(thread, call)
+    }
+    if (thread.isIdle) thread.onRest?.()
+    if (thread.retiring && thread.isIdle && thread.objects === 0) this.giveBack(thread)
+    // Those who were just served have asked for more. A thread with nothing to do gets it at once; else it waits for
+    // what other replies bring, and goes out together with that.
+    if (thread.isIdle) this.pump()
+    else this.schedule()
+  }
+
+  refused(call: Call, error: unknown): void {
+    call.cancelTimer?.()
+    if (call.state !== "sent") return
+    call.state = "done"
+    this.totals.failed++
+    const place = findUncloneable(call.args, "arguments") ?? { path: "arguments", found: String(error) }
+    call.resume(
+      Exit.fail(
+        error instanceof StaleRemote
+          ? error
+          : new NotCloneable({
+              pool: this.name,
+              task: call.name,
+              path: place.path,
+              found: place.found,
+              hint: place.found.includes("function")
+                ? "Send plain data; code belongs into a module (ThreadPool.module)"
+                : undefined
+            })
+      )
+    )
+    this.schedule()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Interruption
+  // ---------------------------------------------------------------------------
+
+  /** The caller is gone. It is not kept waiting; the thread is, until the task has stopped. */
+  interrupted(call: Call): void {
+    if (call.state === "line") {
+      call.line?.leave(call)
+      this.totals.interrupted++
+      return this.checkRest()
+    }
+    const { thread } = call
+    if (call.state !== "sent" || thread === undefined) return
+    this.account(thread, call, "interrupted", undefined)
+    this.stop(thread, call)
+  }
+
+  private timedOut(call: Call): void {
+    const { thread } = call
+    if (call.state !== "sent" || thread === undefined) return
+    const timeout = Duration.millis(this.settings.taskTimeout)
+    this.account(thread, call, "timedOut", undefined)
+    this.stop(thread, call)
+    call.resume(Exit.fail(new TaskTimeout({ pool: this.name, task: call.name, thread: thread.id, timeout })))
+  }
+
+  private stop(thread: Thread, call: Call): void {
+    call.cancelTimer?.()
+    call.state = "abandoned"
+    if (thread.withdraw(call)) {
+      thread.flush()
+      return
+    }
+    thread.abort(call)
+    const { killGrace } = this.settings
+    if (killGrace === Infinity || thread.state !== "ready") return
+    call.cancelTimer = this.timers.after(killGrace, () => {
+      if (thread.has(call) && thread.state === "ready") this.stopThread(thread, call)
+    })
+  }
+
+  /** A call did not stop: stops its thread, or keeps away from it. */
+  private stopThread(thread: Thread, call: Call): void {
+    if (call.unkillable || thread.channel?.terminate === undefined) {
+      if (!thread.quarantined && thread !== this.inlineThread) this.quarantine(thread, call)
+      return
+    }
+    this.died(thread, "killed", undefined)
+    thread.channel.terminate()
+  }
+
+  private quarantine(thread: Thread, call: Call): void {
+    thread.quarantined = true
+    this.totals.quarantined++
+    this.tell("ThreadQuarantined", { thread: thread.id, task: call.name })
+    this.takeBack(thread)
+    if (!thread.retiring) this.retire(thread)
+    // Its place is free for another; the thread ends when its calls have.
+    this.giveBack(thread)
+    this.schedule()
+  }
+
+  // ---------------------------------------------------------------------------
+  // The end of a thread
+  // ---------------------------------------------------------------------------
+
+  /** A thread has ended, or is being stopped: what it had begun fails, what it had not goes elsewhere. */
+  died(thread: Thread, reason: ThreadCrashed["reason"], cause: unknown): void {
+    if (thread.state === "closing") return
+    const moved = this.takeBack(thread)
+    const now = this.timers.now()
+    const started = new Map(thread.withIt.map((call) => [call, thread.hasStarted(call)]))
+    const calls = thread.abandon(now)
+    this.alive.delete(thread)
+    const failing = calls.filter((call) => call.state === "sent")
+    for (const call of calls) {
+      call.cancelTimer?.()
+      if (call.state === "abandoned") call.state = "done"
+    }
+    const told = { thread: thread.id, failed: failing.length, moved }
+    if (reason === "killed") {
+      this.totals.killed++
+      this.tell("ThreadKilled", told)
+    } else {
+      this.totals.crashes++
+      this.tell("ThreadCrashed", { ...told, reason })
+    }
+    if (thread.leased) this.giveBack(thread)
+    else if (!thread.retiring) this.retire(thread)
+    for (const call of thread.backlog.takeAll()) this.refuse(call, this.stale(call, thread, "threadEnded"))
+    for (const call of failing) {
+      call.state = "done"
+      this.finished(
+        thread,
+        call,
+        undefined,
+        Exit.fail(
+          new ThreadCrashed({
+            pool: this.name,
+            task: call.name,
+            thread: thread.id,
+            started: started.get(call) ?? true,
+            reason,
+            cause
+          })
+        )
+      )
+    }
+    this.schedule()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Objects
+  // ---------------------------------------------------------------------------
+
+  /** Lets go of an object in a thread. */
+  letGo(handle: Handle): void {
+    if (handle.released) return
+    handle.released = true
+    const { thread } = handle
+    if (thread.state !== "ready") return
+    thread.objects--
+    this.release(thread, handle.object, handle.received)
+  }
+
+  private release(thread: Thread, object: number, received: number): void {
+    thread.tell(ToThread.release, object, received)
+    thread.flush()
+    this.schedule()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Operations
+  // ---------------------------------------------------------------------------
+
+  resize(min: number, max: number): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.min = min
+      this.max = max
+      const excess = this.threads.size - max
+      // Those with nothing to lose first.
+      const leaving = [...this.threads].toSorted((a, b) => a.objects - b.objects || a.load - b.load)
+      for (const thread of leaving.slice(0, Math.max(0, excess))) if (!thread.retiring) this.retire(thread)
+      return Effect.andThen(
+        Pool.resize(this.pool, { min, max }),
+        Effect.sync(() => {
+          if (max === 0) for (const call of this.line.takeAll()) this.submit(call, false)
+          this.pump()
+        })
+      )
+    })
+  }
+
+  /** Lets everything that was submitted end, and then the threads. Calls that come meanwhile wait. */
+  drain(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.state === "closed") return Effect.void
+      if (this.draining === undefined) {
+        const drained = (this.draining = Deferred.makeUnsafe<void>())
+        // Not in the caller's fiber: a drain that was begun must end, or nothing would run again.
+        this.timers
+          .fork(
+            Effect.andThen(
+              this.atRest(),
+              Effect.suspend(() => this.cool())
+            )
+          )
+          .addObserver(() => {
+            this.draining = undefined
+            for (const call of this.held.takeAll()) this.submit(call, false)
+            Deferred.doneUnsafe(drained, Exit.void)
+          })
+      }
+      return Deferred.await(this.draining)
+    })
+  }
+
+  /** Waits until nothing that anybody waits for is in the line or with a thread. */
+  private atRest(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const done = (): void => resume(Effect.void)
+      this.whenAtRest.add(done)
+      this.checkRest()
+      return Effect.sync(() => this.whenAtRest.delete(done))
+    })
+  }
+
+  private cool(): Effect.Effect<void> {
+    return Effect.andThen(
+      Pool.resize(this.pool, { min: 0, max: this.max }),
+      Effect.suspend(() => this.endAll())
+    )
+  }
+
+  private endAll(): Effect.Effect<void> {
+    this.cold = true
+    return Effect.flatMap(Pool.stats(this.pool), ({ size }) => {
+      const gone = Stream.filter(
+        Pool.events(this.pool),
+        (event) => event._tag === "Closed" || (event._tag === "CreateFailed" && !event.willRetry)
+      )
+      const allGone = this.timers.fork(size === 0 ? Effect.void : Stream.runDrain(Stream.take(gone, size)))
+      this.timers.fork(Pool.recycle(this.pool))
+      for (const thread of this.alive) {
+        thread.state = "closing"
+        this.giveBack(thread)
+      }
+      return Effect.andThen(
+        Fiber.join(allGone),
+        Effect.sync(() => this.tell("Drained", {}))
+      )
+    })
+  }
+
+  /** A thread has ended, or the pool has done with it. One in quarantine lives on. */
+  left(thread: Thread): void {
+    if (thread.quarantined && !thread.isIdle) return
+    thread.state = "closing"
+    this.alive.delete(thread)
+  }
+
+  private warm(): void {
+    this.cold = false
+    this.timers.fork(Pool.resize(this.pool, { min: this.min, max: this.max }))
+  }
+
+  /** Whether nothing waits, and nothing that anybody waits for runs. */
+  private get isAtRest(): boolean {
+    if (this.line.size > 0 || this.leasing > 0) return false
+    for (const thread of this.threads) if (!thread.isIdle) return false
+    return this.inlineThread?.isIdle ?? true
+  }
+
+  private checkRest(): void {
+    if (this.whenAtRest.size === 0 || !this.isAtRest) return
+    const waiting = [...this.whenAtRest]
+    this.whenAtRest.clear()
+    for (const done of waiting) done()
+  }
+
+  /** Turns away what waits, lets what somebody waits for end within `closeTimeout`, and stops the rest. */
+  close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.state === "closed") return Effect.void
+      this.state = "closed"
+      for (const call of [...this.line.takeAll(), ...this.held.takeAll()]) {
+        this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+      }
+      // Nobody waits for these.
+      for (const thread of this.threads) {
+        if (thread.withIt.every((call) => call.state === "abandoned")) this.stopForGood(thread)
+      }
+      return Effect.andThen(
+        Effect.timeoutOption(this.atRest(), Duration.millis(this.settings.closeTimeout)),
+        Effect.sync(() => {
+          for (const thread of this.threads) {
+            if (!thread.isIdle) this.stopForGood(thread)
+            thread.state = "closing"
+            this.giveBack(thread)
+          }
+          PubSub.endUnsafe(this.events)
+        })
+      )
+    })
+  }
+
+  private stopForGood(thread: Thread): void {
+    if (thread.isIdle) return
+    const unkillable = thread.withIt.some((call) => call.unkillable)
+    if (unkillable || thread.channel?.terminate === undefined) return
+    this.died(thread, "killed", undefined)
+    thread.channel.terminate()
+  }
+
+  // ---------------------------------------------------------------------------
+  // What travels
+  // ---------------------------------------------------------------------------
+
+  extra(call: Call): Extra | undefined {
+    const { context } = call.fiber
+    const span = context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
+    const minimumLogLevel = context.mapUnsafe.get(References.MinimumLogLevel.key) as string | undefined
+    const references = this.settings.references.flatMap((reference) =>
+      context.mapUnsafe.has(reference.key) ? [[reference.key, Context.get(context, reference)] as const] : []
+    )
+    if (span === undefined && minimumLogLevel === undefined && references.length === 0) return undefined
+    return {
+      span:
+        span === undefined
+          ? undefined
+          : { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled },
+      references: references.length === 0 ? undefined : references,
+      minimumLogLevel
+    }
+  }
+
+  sendable(call: Call, thread: Thread): Sendable {
+    const wrong = (handle: Handle): unknown =>
+      this.stale(call, handle.thread, handle.released ? "released" : "otherPool")
+    return withNumbers(call.args, (remote) => {
+      const handle = handleOf(remote)
+      if (handle === undefined) return undefined
+      return handle.thread === thread && !handle.released ? handle.object : { error: wrong(handle) }
+    })
+  }
+
+  log(call: Call | undefined, log: any): void {
+    if (call !== undefined) replayLog(call.fiber, log)
+  }
+
+  span(call: Call | undefined, span: any): void {
+    if (call !== undefined) replaySpan(call.fiber, span)
+  }
+
+  // ---------------------------------------------------------------------------
+  // Events
+  // ---------------------------------------------------------------------------
+
+  /** Whether anybody listens. */
+  listeners = 0
+
+  private tell<Tag extends ThreadEvent["_tag"]>(
+    tag: Tag,
+    fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
+  ): void {
+    if (this.listeners === 0) return
+    const at = this.timers.clock.currentTimeMillisUnsafe()
+    PubSub.publishUnsafe(this.events, { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent)
+  }
+}

@@ -1,0 +1,806 @@
+import type { Task } from "../Task.ts"
+import { findUncloneable, markMoved, movedBy, transferablesIn } from "./clone.ts"
+import type * as HostEffects from "./hostEffects.ts"
+import {
+  Cell,
+  cellOf,
+  type Config,
+  type Extra,
+  FromThread,
+  type FunctionSpec,
+  Status,
+  type Target,
+  ToThread,
+  type Wrap
+} from "./protocol.ts"
+import { encodeError } from "./wire.ts"
+
+/** What a host needs from where it runs. */
+export interface Environment {
+  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<Transferable>) => void
+  /** Bytes, where that can be known. */
+  readonly heapUsed: (() => number) | undefined
+  /** Whether a nested call may use shared memory to see that it was aborted. */
+  readonly now: () => number
+}
+
+/** Replies do not wait for others longer than this before the next task begins, in milliseconds. */
+const replyWithin = 0.1
+
+/** Pauses between two readings of the heap, in milliseconds. */
+const heapPause = 100
+
+/** A pull ends after so many items, or so many milliseconds. */
+const pullLimits = { items: 256, millis: 5 }
+
+/** The task that runs at this moment, for `Task.current`. */
+const holder: { task: Task | undefined } = ((globalThis as any)[Symbol.for("~cenote/threads/task")] ??= {
+  task: undefined
+})
+
+/**
+ * The thread's side: runs what the pool sends, and replies. Without Effect, so that a thread that has no use for it
+ * starts fast and stays small; what an Effect needs is loaded with the first one.
+ */
+export class Host {
+  private config: Config = {
+    thread: 0,
+    memory: undefined,
+    concurrency: 1,
+    preload: [],
+    taskTimeout: undefined,
+    tellHeap: false
+  }
+  /** Shared with the pool; `undefined` where memory cannot be shared. */
+  private memory: Int32Array | undefined = undefined
+  /** Calls that have not begun, from `first` on. */
+  private waiting: Array<Call> = []
+  private first = 0
+  /** Tasks under way that are not on an object. Never more than `concurrency`. */
+  private running = 0
+  /** Tasks that have begun and not ended, by slot, except a synchronous one. */
+  private readonly active = new Map<number, Activity>()
+  private readonly functions: Array<FunctionSpec | Function | undefined> = []
+  private readonly modules = new Map<string, Promise<Record<string, unknown>>>()
+  private readonly objects = new Map<number, ObjectEntry>()
+  /** Numbers of the objects that stay here, so that none gets two. */
+  private readonly numbers = new WeakMap<object, number>()
+  private lastObject = 0
+  /** Replies that were not sent. */
+  private replies: Array<unknown> = []
+  private transfers: Array<Transferable> = []
+  private repliedAt = 0
+  private flushing = false
+  private heapAt = 0
+  private effects: typeof HostEffects | undefined = undefined
+
+  readonly environment: Environment
+
+  constructor(environment: Environment) {
+    this.environment = environment
+  }
+
+  /** Whether nothing is under way, so that the thread may wait for the next message in its own way. */
+  get isQuiet(): boolean {
+    return this.active.size === 0 && this.first === this.waiting.length
+  }
+
+  get sharedMemory(): Int32Array | undefined {
+    return this.memory
+  }
+
+  /** Takes a message, and begins what it can. Whoever calls it is to {@link flush} when there is no other message. */
+  receive(message: ReadonlyArray<any>): void {
+    const arrived = this.environment.now()
+    for (let i = 0; i < message.length;) {
+      switch (message[i]) {
+        case ToThread.call: {
+          const end: number = i + 5 + message[i + 4]
+          const call: Call = {
+            slot: message[i + 1],
+            target: message[i + 2],
+            extra: message[i + 3],
+            args: message.slice(i + 5, end),
+            arrived
+          }
+          if (typeof call.target === "object" && call.target.op !== "create") this.callObject(call)
+          else this.waiting.push(call)
+          i = end
+          break
+        }
+        case ToThread.define:
+          this.functions[message[i + 1]] = message[i + 2]
+          i += 3
+          break
+        case ToThread.abort:
+          this.abort(message[i + 1])
+          i += 2
+          break
+        case ToThread.release:
+          this.release(message[i + 1], message[i + 2])
+          i += 3
+          break
+        case ToThread.configure:
+          this.configure(message[i + 1])
+          i += 2
+          break
+        default:
+          throw new Error(`a message for a thread has an unknown operation: ${String(message[i])}`)
+      }
+    }
+    this.work()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Start
+  // ---------------------------------------------------------------------------
+
+  private configure(config: Config): void {
+    this.config = config
+    this.memory = config.memory === undefined ? undefined : new Int32Array(config.memory)
+    if (config.preload.length === 0) {
+      this.say(FromThread.ready)
+      return
+    }
+    Promise.all(config.preload.map((url) => this.load(url))).then(
+      () => this.say(FromThread.ready),
+      (error) => this.say(FromThread.failedToStart, encodeError(error))
+    )
+  }
+
+  private load(url: string): Promise<Record<string, unknown>> {
+    let module = this.modules.get(url)
+    if (module === undefined) {
+      module = import(/* @vite-ignore */ /* webpackIgnore: true */ url) as Promise<Record<string, unknown>>
+      this.modules.set(url, module)
+    }
+    return module
+  }
+
+  // ---------------------------------------------------------------------------
+  // Calls
+  // ---------------------------------------------------------------------------
+
+  /** Begins what may begin. */
+  private work(): void {
+    while (this.first < this.waiting.length && this.running < this.config.concurrency) {
+      const call = this.waiting[this.first]!
+      this.waiting[this.first++] = undefined!
+      this.begin(call, undefined)
+      if (this.replies.length > 0 && this.environment.now() - this.repliedAt > replyWithin) this.flush()
+    }
+    if (this.first === this.waiting.length) {
+      this.waiting.length = this.first = 0
+    }
+  }
+
+  /** Calls on one object run one after the other, in the order in which they were made. */
+  private callObject(call: Call): void {
+    const object = this.objects.get((call.target as { readonly object: number }).object)
+    if (object === undefined) return this.turnAway(call, Status.stale)
+    if (object.busy) object.waiting.push(call)
+    else this.begin(call, object)
+  }
+
+  private begin(call: Call, object: ObjectEntry | undefined): void {
+    if (!this.claim(call.slot)) return this.turnAway(call, Status.withdrawn)
+    const activity = new Activity(this, this.config, this.memory, call, object)
+    if (object !== undefined) object.busy = true
+    else this.running++
+    this.active.set(call.slot, activity)
+    activity.enter(() => this.invoke(activity))
+  }
+
+  private claim(slot: number): boolean {
+    return (
+      this.memory === undefined ||
+      Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.started) === Cell.queued
+    )
+  }
+
+  /** What the call's target gives; a promise when something has to be loaded first. */
+  private invoke(activity: Activity): unknown {
+    const { args, extra, target } = activity.call
+    const actual = extra?.objects === undefined ? args : this.withObjects(args, extra.objects)
+    if (typeof target === "number") {
+      const known = this.functions[target]
+      if (typeof known === "function") return known.apply(activity, actual)
+      return this.prepare(target, known!, activity, actual)
+    }
+    if (target.op === "create") {
+      return this.load(target.url).then((module) => {
+        const Class = exportOf(module, target.url, target.name)
+        if (typeof Class !== "function") throw new TypeError(`${target.name} of ${target.url} is not a class`)
+        const made = activity.inside(() => Reflect.construct(Class, actual) as object)
+        return new Keep(made, { wrap: target.wrap, dispose: true })
+      })
+    }
+    const { object } = activity
+    const { name, op } = target
+    const value = object!.value as any
+    switch (op) {
+      case "call": {
+        const method: unknown = value[name]
+        if (typeof method !== "function") throw new TypeError(missing(value, name, "is not a method"))
+        return this.wrapped(object!, name, method.apply(value, actual))
+      }
+      case "get":
+        if (!(Object(name) in Object(value))) throw new TypeError(missing(value, name, "does not exist"))
+        return this.wrapped(object!, name, value[name])
+      case "set":
+        value[name] = actual[0]
+        return undefined
+      case "apply":
+        if (typeof value !== "function" && typeof value?.[callKey] !== "function") {
+          throw new TypeError(`the object (${describeClass(value)}) cannot be called`)
+        }
+        return this.wrapped(
+          object!,
+          "",
+          typeof value === "function" ? value(...actual) : value[callKey](...actual)
+        )
+      case "iterate": {
+        const iterator: unknown =
+          value[Symbol.asyncIterator] !== undefined
+            ? value[Symbol.asyncIterator]()
+            : value[Symbol.iterator] !== undefined
+              ? value[Symbol.iterator]()
+              : undefined
+        if (iterator === undefined) {
+          throw new TypeError(`the object (${describeClass(value)}) cannot be iterated`)
+        }
+        return new Keep(new IteratorSource(iterator as Iterator<unknown>, this.environment.now), {
+          stream: true
+        })
+      }
+      case "pull":
+        return (value as Source).pull(activity)
+    }
+  }
+
+  private prepare(
+    number: number,
+    spec: FunctionSpec,
+    activity: Activity,
+    args: ReadonlyArray<unknown>
+  ): unknown {
+    if (spec.kind === "source") {
+      const compiled = compile(spec)
+      this.functions[number] = compiled
+      return compiled.apply(activity, args)
+    }
+    return this.load(spec.url).then((module) => {
+      const value = exportOf(module, spec.url, spec.name)
+      if (spec.kind === "value") return value
+      if (typeof value !== "function") throw new TypeError(`${spec.name} of ${spec.url} is not a function`)
+      this.functions[number] = value
+      return activity.inside(() => value.apply(activity, args) as unknown)
+    })
+  }
+
+  /** The arguments, with objects where their numbers stand. */
+  private withObjects(
+    args: ReadonlyArray<unknown>,
+    paths: ReadonlyArray<ReadonlyArray<string | number>>
+  ): ReadonlyArray<unknown> {
+    for (const path of paths) {
+      let place: any = args
+      for (const step of path.slice(0, -1)) place = place[step]
+      const last = path.at(-1)!
+      const entry = this.objects.get(place[last])
+      if (entry === undefined) throw new StaleObject()
+      place[last] = entry.value
+    }
+    return args
+  }
+
+  /** A result of an object, kept here when its class or what gave it says so. */
+  private wrapped(object: ObjectEntry, name: PropertyKey, result: unknown): unknown {
+    const { wrap } = object
+    if (wrap === undefined) return result
+    if (isThenable(result)) return Promise.resolve(result).then((value) => this.wrapped(object, name, value))
+    if ((typeof result !== "object" || result === null) && typeof result !== "function") return result
+    return wrap.names.includes(String(name)) || classNames(result).some((_) => wrap.types.includes(_))
+      ? new Keep(result, { wrap })
+      : result
+  }
+
+  /** Whether this activity, and no later one in the same slot, is under way. */
+  isUnderWay(activity: Activity): boolean {
+    return this.active.get(activity.call.slot) === activity
+  }
+
+  /** Takes what a task gave, and replies when it is known what came of it. */
+  settle(activity: Activity, result: unknown): void {
+    if ((typeof result !== "object" || result === null) && typeof result !== "function") {
+      return result === endsLater ? undefined : this.end(activity, Status.ok, result)
+    }
+    if (result instanceof Keep) return this.keep(activity, result)
+    if (isThenable(result)) {
+      result.then(
+        (value) => {
+          this.settle(activity, value)
+          this.resume()
+        },
+        (error: unknown) => {
+          this.fail(activity, error)
+          this.resume()
+        }
+      )
+      return
+    }
+    if (effectKey in result || streamKey in result) return this.runEffect(activity, result)
+    if (isGenerator(result)) {
+      return this.keep(activity, new Keep(new IteratorSource(result, this.environment.now), { stream: true }))
+    }
+    this.end(activity, Status.ok, result)
+  }
+
+  private runEffect(activity: Activity, result: object): void {
+    const go = (effects: typeof HostEffects): void => {
+      if (effectKey in result) effects.run(this, activity, result as never)
+      else effects.open(this, activity, result as never)
+    }
+    if (this.effects !== undefined) return go(this.effects)
+    import("./hostEffects.ts").then(
+      (effects) => {
+        this.effects = effects
+        go(effects)
+      },
+      (error) => {
+        this.fail(activity, error)
+        this.resume()
+      }
+    )
+  }
+
+  fail(activity: Activity, error: unknown): void {
+    if (error instanceof StaleObject) return this.end(activity, Status.stale, undefined)
+    const { call } = activity
+    const spec = typeof call.target === "number" ? this.functions[call.target] : undefined
+    const encoded = encodeError(error)
+    const unknownName =
+      error instanceof ReferenceError && typeof spec === "function" && fromSource.has(spec)
+        ? /^(\S+) is not defined$/.exec(error.message)?.[1]
+        : undefined
+    this.end(activity, Status.threw, unknownName === undefined ? encoded : { ...encoded, unknownName })
+  }
+
+  end(activity: Activity, status: Status, value: unknown): void {
+    const { call, object } = activity
+    if (this.active.get(call.slot) !== activity) return
+    this.active.delete(call.slot)
+    const now = this.environment.now()
+    this.replies.push(FromThread.done, call.slot, status, value, now - activity.began, now - call.arrived)
+    const moved = movedBy(value)
+    if (moved !== undefined) this.transfers.push(...moved)
+    if (object === undefined) this.running--
+    else this.next(object)
+  }
+
+  private next(object: ObjectEntry): void {
+    object.busy = false
+    while (!object.busy && object.waiting.length > 0) {
+      const call = object.waiting.shift()!
+      if (this.objects.get(object.number) === object) this.begin(call, object)
+      else this.turnAway(call, Status.stale)
+    }
+    if (!object.busy && object.releasing) this.drop(object)
+  }
+
+  /** Goes on after something asynchronous has ended. */
+  resume(): void {
+    if (this.flushing) return
+    this.flushing = true
+    // What ends in the same turn goes out together.
+    queueMicrotask(() => {
+      this.flushing = false
+      this.work()
+      this.flush()
+    })
+  }
+
+  private abort(slot: number): void {
+    const activity = this.active.get(slot)
+    if (activity !== undefined) return activity.abort()
+    // Without shared memory, this is how the pool withdraws a call.
+    if (this.memory !== undefined) return
+    for (let i = this.first; i < this.waiting.length; i++) {
+      const call = this.waiting[i]!
+      if (call.slot !== slot) continue
+      this.waiting.splice(i, 1)
+      return this.turnAway(call, Status.withdrawn)
+    }
+    for (const { waiting } of this.objects.values()) {
+      const i = waiting.findIndex((call) => call.slot === slot)
+      if (i !== -1) return this.turnAway(waiting.splice(i, 1)[0]!, Status.withdrawn)
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // Objects that stay
+  // ---------------------------------------------------------------------------
+
+  keep(activity: Activity, { options, value }: Keep): void {
+    let number = this.numbers.get(value)
+    let entry = number === undefined ? undefined : this.objects.get(number)
+    if (entry === undefined) {
+      number = ++this.lastObject
+      entry = {
+        number,
+        value,
+        wrap: options.wrap,
+        dispose: options.dispose === true || options.stream === true,
+        sent: 0,
+        busy: false,
+        waiting: [],
+        releasing: false
+      }
+      this.objects.set(number, entry)
+      this.numbers.set(value, number)
+    }
+    entry.sent++
+    this.end(activity, options.stream === true ? Status.stream : Status.remote, {
+      object: entry.number,
+      className: describeClass(value)
+    })
+  }
+
+  /** The pool has let go of an object as often as it says it received it. What is on its way keeps it here. */
+  private release(number: number, received: number): void {
+    const entry = this.objects.get(number)
+    if (entry === undefined) return
+    entry.sent -= received
+    if (entry.sent > 0) return
+    entry.releasing = true
+    if (!entry.busy || entry.value instanceof IteratorSource) this.drop(entry)
+  }
+
+  private drop(entry: ObjectEntry): void {
+    this.objects.delete(entry.number)
+    this.numbers.delete(entry.value)
+    if (!entry.dispose) return
+    const { value } = entry
+    const dispose: unknown = (value as any)[Symbol.asyncDispose] ?? (value as any)[Symbol.dispose]
+    if (typeof dispose !== "function") return
+    // Nobody waits for this, and nobody could be told.
+    try {
+      Promise.resolve(dispose.call(value)).catch(report)
+    } catch (error) {
+      report(error)
+    }
+  }
+
+  // ---------------------------------------------------------------------------
+  // Replies
+  // ---------------------------------------------------------------------------
+
+  /** Sends something that is not the end of a call. */
+  say(...operation: ReadonlyArray<unknown>): void {
+    this.replies.push(...operation)
+    this.flush()
+  }
+
+  /** Replies to a call that was not begun. */
+  private turnAway(call: Call, status: Status): void {
+    this.replies.push(FromThread.done, call.slot, status, undefined, 0, 0)
+  }
+
+  /** Sends the replies there are, in one message. */
+  flush(): void {
+    if (this.config.tellHeap) this.tellHeap()
+    if (this.replies.length === 0) return
+    const { replies, transfers } = this
+    this.replies = []
+    this.transfers = []
+    this.repliedAt = this.environment.now()
+    try {
+      this.environment.post(replies, transfers)
+    } catch {
+      this.flushOneByOne(replies)
+    }
+  }
+
+  /** Something in the replies could not cross: finds out what, and lets the others go. */
+  private flushOneByOne(replies: ReadonlyArray<any>): void {
+    for (let i = 0; i < replies.length;) {
+      const length = operands[replies[i] as number]! + 1
+      const operation = replies.slice(i, i + length)
+      i += length
+      try {
+        this.environment.post(operation, movedBy(operation[3]) ?? transferablesIn(operation, "movableOnly"))
+      } catch (error) {
+        if (operation[0] !== FromThread.done) continue
+        const place = findUncloneable(operation[3], "result") ?? { path: "result", found: String(error) }
+        this.environment.post(operation.with(2, Status.notCloneable).with(3, place), [])
+      }
+    }
+  }
+
+  private tellHeap(): void {
+    const now = this.environment.now()
+    if (this.environment.heapUsed === undefined || now - this.heapAt < heapPause) return
+    this.heapAt = now
+    this.replies.push(FromThread.heap, this.environment.heapUsed())
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Parts
+// -----------------------------------------------------------------------------
+
+interface Call {
+  readonly slot: number
+  readonly target: Target
+  readonly args: ReadonlyArray<unknown>
+  readonly extra: Extra | undefined
+  /** When it came, in milliseconds. */
+  readonly arrived: number
+}
+
+interface ObjectEntry {
+  readonly number: number
+  readonly value: object
+  readonly wrap: Wrap | undefined
+  /** Whether releasing it disposes of it. */
+  readonly dispose: boolean
+  /** How often it has been sent to the pool, less what the pool has let go of. */
+  sent: number
+  /** Whether a call on it is under way. */
+  busy: boolean
+  /** Calls behind that one. */
+  readonly waiting: Array<Call>
+  /** Whether it goes as soon as it is not busy. */
+  releasing: boolean
+}
+
+/** A result that stays in the thread. */
+export class Keep {
+  readonly value: object
+  readonly options: {
+    readonly wrap?: Wrap | undefined
+    readonly dispose?: boolean
+    readonly stream?: boolean
+  }
+
+  constructor(value: object, options: Keep["options"]) {
+    this.value = value
+    this.options = options
+  }
+}
+
+/** Given by a task that will end its call itself. */
+export const endsLater = Symbol("endsLater")
+
+/** What a stream in the pool pulls from: some items, and whether they were the last. */
+export interface Source {
+  readonly pull: (activity: Activity) => unknown
+}
+
+/** A task that has begun. It is what the task sees of itself, too. */
+export class Activity implements Task {
+  readonly call: Call
+  readonly object: ObjectEntry | undefined
+  readonly began: number
+  readonly thread: number
+  readonly host: Host
+  private readonly memory: Int32Array | undefined
+  private readonly taskTimeout: number | undefined
+  private wasAborted = false
+  private controller: AbortController | undefined = undefined
+  /** What else is to be done when it is aborted: interrupting its fiber. */
+  onAbort: (() => void) | undefined = undefined
+
+  constructor(
+    host: Host,
+    config: Config,
+    memory: Int32Array | undefined,
+    call: Call,
+    object: ObjectEntry | undefined
+  ) {
+    this.host = host
+    this.call = call
+    this.object = object
+    this.memory = memory
+    this.thread = config.thread
+    this.taskTimeout = config.taskTimeout
+    this.began = host.environment.now()
+  }
+
+  /** Runs the first, synchronous part of the task. */
+  enter(task: () => unknown): void {
+    let result: unknown
+    try {
+      result = this.inside(task)
+    } catch (error) {
+      return this.host.fail(this, error)
+    }
+    this.host.settle(this, result)
+  }
+
+  inside<A>(task: () => A): A {
+    const outer = holder.task
+    holder.task = this
+    try {
+      return task()
+    } finally {
+      holder.task = outer
+    }
+  }
+
+  get deadline(): number | undefined {
+    return this.taskTimeout === undefined
+      ? undefined
+      : Date.now() + this.taskTimeout - (this.host.environment.now() - this.began)
+  }
+
+  get aborted(): boolean {
+    if (
+      !this.wasAborted &&
+      this.memory !== undefined &&
+      Atomics.load(this.memory, cellOf(this.call.slot)) === Cell.aborted &&
+      this.host.isUnderWay(this)
+    ) {
+      this.abort()
+    }
+    return this.wasAborted
+  }
+
+  get signal(): AbortSignal {
+    if (this.controller === undefined) {
+      this.controller = new AbortController()
+      const { signal } = this.controller
+      const aborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")!.get!
+      // A loop that never gives up the thread gets no event: asking must look into the shared memory.
+      Object.defineProperty(signal, "aborted", {
+        get: () => this.aborted || (aborted.call(signal) as boolean)
+      })
+      if (this.aborted) this.controller.abort(abortReason())
+    }
+    return this.controller.signal
+  }
+
+  move<A>(value: A): A {
+    return markMoved(value)
+  }
+
+  abort(): void {
+    if (this.wasAborted) return
+    this.wasAborted = true
+    this.controller?.abort(abortReason())
+    this.onAbort?.()
+  }
+}
+
+const abortReason = (): DOMException => new DOMException("nobody waits for this task any more", "AbortError")
+
+class StaleObject extends Error {}
+
+/** Pulls from an iterator. */
+class IteratorSource implements Source {
+  private readonly iterator: Iterator<unknown> | AsyncIterator<unknown>
+  private readonly now: () => number
+  /** A step that was begun, and had not ended when the last pull gave what it had. */
+  private pending: PromiseLike<IteratorResult<unknown>> | undefined = undefined
+  private ended = false
+
+  constructor(iterator: Iterator<unknown> | AsyncIterator<unknown>, now: () => number) {
+    this.iterator = iterator
+    this.now = now
+  }
+
+  pull(activity: Activity): unknown {
+    const items: Array<unknown> = []
+    const until = this.now() + pullLimits.millis
+    while (!this.ended && items.length < pullLimits.items && this.now() < until && !activity.aborted) {
+      const step = this.pending ?? this.iterator.next()
+      if (isThenable(step)) return this.pullAsync(items, until, step as PromiseLike<IteratorResult<unknown>>)
+      this.take(step as IteratorResult<unknown>, items)
+    }
+    return [items, this.ended]
+  }
+
+  private async pullAsync(
+    items: Array<unknown>,
+    until: number,
+    first: PromiseLike<IteratorResult<unknown>>
+  ): Promise<unknown> {
+    let step = first
+    while (true) {
+      this.pending = step
+      // What is there goes out when the next item takes its time.
+      const result = items.length === 0 ? await step : await soon(step)
+      if (result === undefined) return [items, false]
+      this.pending = undefined
+      this.take(result, items)
+      if (this.ended || items.length >= pullLimits.items || this.now() >= until) return [items, this.ended]
+      step = Promise.resolve(this.iterator.next() as PromiseLike<IteratorResult<unknown>>)
+    }
+  }
+
+  private take(result: IteratorResult<unknown>, items: Array<unknown>): void {
+    if (result.done === true) this.ended = true
+    else items.push(result.value)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.ended) await this.iterator.return?.()
+  }
+}
+
+/** The value of a promise that is fulfilled before anything else happens, or `undefined`. */
+const soon = <A>(promise: PromiseLike<A>): Promise<A | undefined> =>
+  Promise.race([promise, new Promise<undefined>((resolve) => setTimeout(resolve, 0, undefined))])
+
+// -----------------------------------------------------------------------------
+// Helpers
+// -----------------------------------------------------------------------------
+
+/** Number of operands, by tag. */
+const operands: Record<number, number> = {
+  [FromThread.ready]: 0,
+  [FromThread.failedToStart]: 1,
+  [FromThread.done]: 5,
+  [FromThread.log]: 2,
+  [FromThread.span]: 2,
+  [FromThread.heap]: 1
+}
+
+const effectKey = "~effect/Effect"
+const streamKey = "~effect/Stream"
+
+/** The method of an object that is not a function by which it is called: as `__call__` in Python (EV-100). */
+const callKey = "call"
+
+const fromSource = new WeakSet<Function>()
+
+/** Compiles a function from its source, also when it was written as a method. */
+const compile = ({ name, source }: { readonly name: string; readonly source: string }): Function => {
+  const evaluate = globalThis.eval
+  let compiled: unknown
+  try {
+    compiled = evaluate(`(${source}\n)`)
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error
+    const [method] = Object.values(evaluate(`({${source}\n})`) as Record<string, unknown>)
+    compiled = method
+  }
+  if (typeof compiled !== "function") throw new TypeError(`the source of ${name} is not that of a function`)
+  fromSource.add(compiled)
+  return compiled
+}
+
+const exportOf = (module: Record<string, unknown>, url: string, name: string): unknown => {
+  if (name in module) return module[name]
+  throw new TypeError(`${url} has no export ${name}; it has ${Object.keys(module).join(", ") || "none"}`)
+}
+
+const missing = (value: unknown, name: PropertyKey, what: string): string => {
+  const known = new Set<string>()
+  for (let o = Object(value); o !== null && o !== Object.prototype; o = Object.getPrototypeOf(o)) {
+    for (const key of Object.getOwnPropertyNames(o)) if (key !== "constructor") known.add(key)
+  }
+  return `${String(name)} ${what} of ${describeClass(value)}; it has ${[...known].slice(0, 20).join(", ") || "none"}`
+}
+
+const describeClass = (value: unknown): string => classNames(value)[0] ?? typeof value
+
+/** Names of the classes of a value, its own first. */
+const classNames = (value: unknown): ReadonlyArray<string> => {
+  const names: Array<string> = []
+  for (let o = Object.getPrototypeOf(Object(value)); o !== null; o = Object.getPrototypeOf(o)) {
+    const name: unknown = o.constructor?.name
+    if (typeof name === "string" && name !== "Object") names.push(name)
+  }
+  return names
+}
+
+const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as any).then === "function"
+
+const isGenerator = (value: object): value is Iterator<unknown> => {
+  const tag = Object.prototype.toString.call(value)
+  return tag === "[object Generator]" || tag === "[object AsyncGenerator]"
+}
+
+const report = (error: unknown): void => console.error("cenote: an object could not be disposed of", error)

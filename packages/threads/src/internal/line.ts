@@ -1,0 +1,71 @@
+import type { Call } from "./call.ts"
+
+/** How far the front of the line may be from the start of its array before the array is cut. */
+const slack = 1024
+
+/**
+ * Calls that no thread has, oldest first. A call that is given up stays in its place as a husk until it comes to the
+ * front, or until half the line is husks: leaving costs nothing then, however long the line is.
+ */
+export class Line {
+  private calls: Array<Call> = []
+  /** Where the line begins in the array. */
+  private first = 0
+  /** Calls that still wait. */
+  size = 0
+
+  get head(): Call | undefined {
+    while (this.first < this.calls.length) {
+      const call = this.calls[this.first]!
+      if (call.state === "line") return call
+      this.first++
+    }
+    this.calls.length = this.first = 0
+    return undefined
+  }
+
+  push(call: Call): void {
+    call.state = "line"
+    call.line = this
+    this.calls.push(call)
+    this.size++
+  }
+
+  /** Takes out the {@link head}. */
+  shift(): void {
+    this.first++
+    this.size--
+    if (this.first > slack && this.first * 2 > this.calls.length) this.compact()
+  }
+
+  /** Puts calls back where they came from, before all others. */
+  unshift(calls: ReadonlyArray<Call>): void {
+    for (const call of calls) {
+      call.state = "line"
+      call.line = this
+    }
+    this.calls = [...calls, ...this.calls.slice(this.first)]
+    this.first = 0
+    this.size += calls.length
+  }
+
+  /** Lets go of a call that is in the line. */
+  leave(call: Call): void {
+    call.state = "done"
+    this.size--
+    if (this.calls.length - this.first - this.size > slack + this.size) this.compact()
+  }
+
+  /** Everything that waits; the line is empty afterwards. */
+  takeAll(): ReadonlyArray<Call> {
+    const all = this.calls.slice(this.first).filter((_) => _.state === "line")
+    this.calls = []
+    this.first = this.size = 0
+    return all
+  }
+
+  private compact(): void {
+    this.calls = this.calls.slice(this.first).filter((_) => _.state === "line")
+    this.first = 0
+  }
+}

@@ -1,0 +1,99 @@
+import { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as PubSub from "effect/PubSub"
+import * as Scheduler from "effect/Scheduler"
+import * as Scope from "effect/Scope"
+import * as Schedule from "effect/Schedule"
+import * as Stream from "effect/Stream"
+import { Spawner, type SpawnerFn, WorkerPlatform } from "effect/workers/Worker"
+import { Pool, PoolRegistry } from "@cenote/pool"
+import { SpawnFailed } from "../ThreadError.ts"
+import type { Options } from "../ThreadPool.ts"
+import { Core } from "./core.ts"
+import { startInline } from "./inline.ts"
+import { resolve, type Settings } from "./options.ts"
+import { leases, stats } from "./report.ts"
+import { startThread } from "./spawn.ts"
+import type { Thread } from "./thread.ts"
+import { Timers } from "./timers.ts"
+
+/** Events that a listener may be behind by. */
+const eventCapacity = 1024
+
+/** The pauses before another attempt to start a thread, and how many there are. */
+const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ times: 3 }))
+
+/** A pool of threads of the platform in the context. */
+export const make = Effect.fnUntraced(function* (options: Options, defaultSize: number) {
+  const settings = resolve(options, defaultSize)
+  const platform = yield* WorkerPlatform
+  const spawner = (yield* Spawner) as SpawnerFn
+  let last = 0
+  let core: Core | undefined
+  const acquire = Effect.suspend(() => startThread(core!, ++last, platform, spawner))
+  core = yield* makeCore(settings, acquire, false)
+  yield* Pool.resize(core.pool, { min: settings.min, max: settings.max })
+  // A thread that cannot start is told here, and not with the first call.
+  if (settings.min > 0) {
+    yield* Pool.use(core.pool, () => Effect.void).pipe(
+      Effect.catch((error) =>
+        Effect.fail(
+          error instanceof SpawnFailed
+            ? error
+            : new SpawnFailed({ pool: settings.name, reason: error.message, cause: error })
+        )
+      )
+    )
+  }
+  return { core }
+})
+
+/** A pool that has no threads: everything runs on this one. */
+export const makeInline = Effect.fnUntraced(function* (options: Options) {
+  const settings = resolve({ ...options, min: 0, max: 0 }, 0)
+  return { core: yield* makeCore(settings, Effect.never, true) }
+})
+
+const makeCore = Effect.fnUntraced(function* (
+  settings: Settings,
+  acquire: Effect.Effect<Thread, SpawnFailed, Scope.Scope>,
+  onlyInline: boolean
+) {
+  const { idleTimeout, max, name, spawnTimeout } = settings
+  // Empty at first: a thread is made for a scheduler, which is made for the pool.
+  const pool = yield* Pool.make({
+    name,
+    acquire,
+    min: 0,
+    max,
+    // The thread that ran last is warm, and the others may retire.
+    order: "lifo",
+    maxIdle: Duration.millis(idleTimeout),
+    createTimeout: Duration.millis(spawnTimeout),
+    createRetry: settings.spawnRetry ?? defaultRetry
+  }).pipe(
+    // What the registry has to show is the pool of threads as a whole.
+    Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe())
+  )
+  const context: Context.Context<Scope.Scope> = yield* Effect.context<Scope.Scope>()
+  const core: Core = new Core({
+    settings,
+    timers: new Timers(context, Context.get(context, Clock)),
+    pool,
+    events: yield* PubSub.sliding<any>(eventCapacity),
+    dispatcher: Context.get(context, Scheduler.Scheduler).makeDispatcher(),
+    makeInline: startInline,
+    onlyInline
+  })
+  yield* Scope.addFinalizer(yield* Effect.scope, core.close())
+  yield* PoolRegistry.register({
+    kind: "threads",
+    name,
+    stats: Effect.map(stats(core), (_) => _),
+    leases: leases(core),
+    events: Stream.filter(Pool.events(pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned")
+  })
+  return core
+})

@@ -1,0 +1,116 @@
+import * as Duration from "effect/Duration"
+import type * as Schedule from "effect/Schedule"
+import type { Options } from "../ThreadPool.ts"
+
+/** Options with defaults filled in; times are in milliseconds, and `Infinity` stands for "never". */
+export interface Settings {
+  readonly name: string
+  readonly min: number
+  readonly max: number
+  readonly concurrency: number
+  readonly idleTimeout: number
+  readonly maxQueue: number
+  readonly taskTimeout: number
+  readonly killGrace: number
+  readonly recycleTasks: number
+  readonly recycleHeap: number
+  readonly preload: ReadonlyArray<string>
+  readonly references: Exclude<Options["references"], undefined>
+  readonly spawnTimeout: number
+  readonly spawnRetry: Schedule.Schedule<unknown, unknown> | undefined
+  readonly closeTimeout: number
+  readonly logFailures: boolean
+}
+
+/** What a wrong option dies with. The message names the option, its value and what is allowed. */
+class InvalidOptions extends Error {
+  override readonly name = "InvalidOptions"
+}
+
+export const reject = (pool: string, option: string, value: unknown, allowed: string): never => {
+  const given = typeof value === "string" ? JSON.stringify(value) : String(value)
+  throw new InvalidOptions(
+    `thread pool ${JSON.stringify(pool)}: ${option} is ${given}, but it must be ${allowed}`
+  )
+}
+
+/** A whole number from `least` up. `Infinity` is taken where it is the default. */
+export const count = (
+  pool: string,
+  option: string,
+  value: number | undefined,
+  least: number,
+  otherwise: number
+): number => {
+  if (value === undefined || (value === Infinity && otherwise === Infinity)) return otherwise
+  return Number.isSafeInteger(value) && value >= least
+    ? value
+    : reject(pool, option, value, `a whole number, ${least} or more`)
+}
+
+/** A duration in milliseconds, above `least` or equal to it where that is allowed. */
+const millis = (
+  pool: string,
+  option: string,
+  value: Duration.Input | undefined,
+  otherwise: number,
+  zero: "zero allowed" | "above zero"
+): number => {
+  if (value === undefined) return otherwise
+  const duration = typeof value === "number" && Number.isNaN(value) ? undefined : Duration.fromInput(value)
+  const time = duration?._tag === "Some" ? Duration.toMillis(duration.value) : -1
+  return time > 0 || (time === 0 && zero === "zero allowed")
+    ? time
+    : reject(
+        pool,
+        option,
+        value,
+        zero === "above zero" ? "a duration above zero" : "a duration, zero or more"
+      )
+}
+
+export const sizes = (pool: string, min: number, max: number): void => {
+  if (min > max) reject(pool, "min", min, `at most max, which is ${max}: lower min or raise max`)
+}
+
+/** Throws {@link InvalidOptions}, which becomes the defect that the layer dies with. */
+export const resolve = (options: Options, defaultSize: number): Settings => {
+  const name = options.name ?? "threads"
+  const { max, min } = sizesOf(name, options, defaultSize)
+  return {
+    name,
+    min,
+    max,
+    concurrency: count(name, "concurrency", options.concurrency, 1, 1),
+    idleTimeout: millis(name, "idleTimeout", options.idleTimeout, 60_000, "zero allowed"),
+    maxQueue: count(name, "maxQueue", options.maxQueue, 0, Infinity),
+    taskTimeout: millis(name, "taskTimeout", options.taskTimeout, Infinity, "above zero"),
+    killGrace: millis(name, "killGrace", options.killGrace, 5_000, "zero allowed"),
+    recycleTasks: count(name, "recycle.tasks", options.recycle?.tasks, 1, Infinity),
+    recycleHeap: count(name, "recycle.heap", options.recycle?.heap, 1, Infinity),
+    preload: (options.preload ?? []).map(String),
+    references: options.references ?? [],
+    spawnTimeout: millis(name, "spawnTimeout", options.spawnTimeout, 30_000, "above zero"),
+    spawnRetry: options.spawnRetry,
+    closeTimeout: millis(name, "closeTimeout", options.closeTimeout, 30_000, "zero allowed"),
+    logFailures: options.logFailures ?? false
+  }
+}
+
+const sizesOf = (
+  name: string,
+  options: Options,
+  defaultSize: number
+): { readonly min: number; readonly max: number } => {
+  if (options.size !== undefined) {
+    if (options.min !== undefined || options.max !== undefined) {
+      reject(name, "size", options.size, "given alone: it stands for both min and max")
+    }
+    const size = count(name, "size", options.size, 0, 0)
+    return { min: size, max: size }
+  }
+  const max = count(name, "max", options.max, 0, Math.max(defaultSize, options.min ?? 0))
+  const min = count(name, "min", options.min, 0, Math.min(1, max))
+  sizes(name, min, max)
+  return { min, max }
+}

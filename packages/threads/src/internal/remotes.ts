@@ -1,0 +1,170 @@
+import * as Effectable from "effect/Effectable"
+import type * as Effect from "effect/Effect"
+import type { Handle } from "./call.ts"
+import type { Core } from "./core.ts"
+import { HandleKey, type Inside } from "./handle.ts"
+import { type Invocation, invoke } from "./invocation.ts"
+import type { Extra, WireRemote } from "./protocol.ts"
+import type { Sendable, Thread } from "./thread.ts"
+
+/** The remotes of a pool: one for each object that stays in a thread. */
+export class Remotes {
+  private readonly byThread = new WeakMap<
+    Thread,
+    Map<number, { readonly remote: WeakRef<object>; readonly handle: Handle }>
+  >()
+  private readonly core: Core
+  /** Lets go of the objects whose remotes are garbage. */
+  private readonly sweeper: FinalizationRegistry<Handle>
+
+  constructor(core: Core) {
+    this.core = core
+    this.sweeper = new FinalizationRegistry((handle) => this.release(handle))
+  }
+
+  /** The remote for an object that a thread has sent: the same one for as long as somebody has it. */
+  received(thread: Thread, wire: WireRemote): object {
+    let known = this.byThread.get(thread)
+    if (known === undefined) {
+      known = new Map()
+      this.byThread.set(thread, known)
+    }
+    const entry = known.get(wire.object)
+    if (entry !== undefined && !entry.handle.released) {
+      entry.handle.received++
+      const remote = entry.remote.deref()
+      if (remote !== undefined) return remote
+    }
+    // A remote that is garbage, and that the sweeper has not come to: its handle is released in its own time.
+    const handle: Handle = { thread, object: wire.object, received: 1, released: false }
+    if (entry !== undefined && !entry.handle.released) entry.handle.received--
+    thread.objects++
+    const remote = makeRemote({ core: this.core, handle, className: wire.className })
+    known.set(wire.object, { remote: new WeakRef(remote), handle })
+    this.sweeper.register(remote, handle)
+    return remote
+  }
+
+  release(handle: Handle): void {
+    const known = this.byThread.get(handle.thread)
+    if (known?.get(handle.object)?.handle === handle) known.delete(handle.object)
+    this.core.letGo(handle)
+  }
+}
+
+/** A member of a remote: called it is a method, by itself it is the property's value. */
+const makeRemote = (inside: Inside): object => {
+  const members = new Map<string, unknown>()
+  return new Proxy(() => {}, {
+    get(_, key) {
+      if (key === HandleKey) return inside
+      if (typeof key === "symbol")
+        return key === Symbol.toStringTag ? `Remote<${inside.className}>` : undefined
+      // Neither a promise nor anything that gets special treatment.
+      if (key === "then" || key === "toJSON") return undefined
+      let member = members.get(key)
+      if (member === undefined) {
+        member = makeMember(
+          (...args) => methodCall(inside, key, args),
+          () => propertyRead(inside, key)
+        )
+        members.set(key, member)
+      }
+      return member
+    },
+    set() {
+      throw new TypeError(
+        "assigning to a remote does not reach the object in its thread: use Remote.set(remote, name, value)"
+      )
+    },
+    has: (_, key) => key === HandleKey,
+    ownKeys: () => [],
+    apply(_, __, args) {
+      return invoke({
+        pool: inside,
+        target: { op: "apply", object: inside.handle.object, name: "" },
+        name: inside.className,
+        args
+      })
+    }
+  })
+}
+
+const nameOf = (inside: Inside, key: PropertyKey): string => `${inside.className}.${String(key)}`
+
+export const methodCall = (inside: Inside, key: PropertyKey, args: ReadonlyArray<unknown>): Invocation =>
+  invoke({
+    pool: inside,
+    target: { op: "call", object: inside.handle.object, name: key },
+    name: nameOf(inside, key),
+    args
+  })
+
+export const propertyRead = (inside: Inside, key: PropertyKey): Invocation =>
+  invoke({
+    pool: inside,
+    target: { op: "get", object: inside.handle.object, name: key },
+    name: nameOf(inside, key),
+    args: []
+  })
+
+const memberPrototype: object = Object.setPrototypeOf(
+  Object.defineProperties(
+    {},
+    Object.getOwnPropertyDescriptors(
+      Effectable.Prototype<Effect.Effect<unknown, unknown, unknown>>({
+        label: "RemoteMember",
+        evaluate() {
+          return (this as unknown as { readonly read: () => Invocation }).read()
+        }
+      })
+    )
+  ),
+  Function.prototype
+)
+
+/** A function that is an Effect too. */
+export const makeMember = (
+  call: (...args: ReadonlyArray<unknown>) => Invocation,
+  read: () => Invocation
+): unknown => Object.defineProperty(Object.setPrototypeOf(call, memberPrototype), "read", { value: read })
+
+/** The arguments with numbers in place of remotes, and where those are. */
+export const withNumbers = (
+  args: ReadonlyArray<unknown>,
+  numberOf: (remote: unknown) => number | { readonly error: unknown } | undefined
+): Sendable => {
+  const objects: Array<ReadonlyArray<string | number>> = []
+  let failure: { readonly error: unknown } | undefined
+  const visit = (value: unknown, path: ReadonlyArray<string | number>): unknown => {
+    if (typeof value === "function") {
+      const number = numberOf(value)
+      if (number === undefined) return value
+      if (typeof number === "object") {
+        failure ??= number
+        return value
+      }
+      objects.push(path)
+      return number
+    }
+    if (Array.isArray(value)) return value.map((child, i) => visit(child, [...path, i]))
+    if (typeof value === "object" && value !== null && isPlain(value)) {
+      return Object.fromEntries(
+        Object.entries(value).map(([key, child]) => [key, visit(child, [...path, key])])
+      )
+    }
+    return value
+  }
+  const sent = args.map((arg, i) => visit(arg, [i]))
+  return (
+    failure ?? {
+      args: sent,
+      objects: objects.length === 0 ? undefined : (objects satisfies Extra["objects"])
+    }
+  )
+}
+
+const isPlain = (value: object): boolean => {
+  const prototype: unknown = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}

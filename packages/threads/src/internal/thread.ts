@@ -1,0 +1,353 @@
+import { movedBy, transferablesIn } from "./clone.ts"
+import { type Call, RemoteFunction } from "./call.ts"
+import { Line } from "./line.ts"
+import { Cell, cellOf, type Extra, FromThread, slotsPerThread, Status, ToThread } from "./protocol.ts"
+
+/** How to reach a thread. `post` throws when something in the message cannot cross. */
+export interface Channel {
+  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<Transferable>) => void
+  /** Stops it in the middle of whatever it does; `undefined` where that is impossible. */
+  readonly terminate: (() => void) | undefined
+}
+
+/** What a thread tells whoever made it. */
+export interface Owner {
+  /** What else goes with a call. */
+  readonly extra: (call: Call) => Extra | undefined
+  /** The arguments with the numbers of objects in place of their remotes, or the reason why that is impossible. */
+  readonly sendable: (call: Call, thread: Thread) => Sendable
+  /** A call ended in the thread. */
+  readonly ended: (thread: Thread, call: Call, reply: Reply) => void
+  /** A call cannot be sent. */
+  readonly refused: (call: Call, error: unknown) => void
+  /** A thread has told everything that was in one message. */
+  readonly heard: (thread: Thread) => void
+  readonly log: (call: Call | undefined, log: any) => void
+  readonly span: (call: Call | undefined, span: any) => void
+}
+
+export type Sendable =
+  | { readonly args: ReadonlyArray<unknown>; readonly objects: Extra["objects"] }
+  | { readonly error: unknown }
+
+export interface Reply {
+  readonly status: Status
+  readonly value: any
+  /** Milliseconds that it ran. */
+  readonly ran: number
+  /** Milliseconds that it was with the thread, those before it began included. */
+  readonly there: number
+}
+
+/** Calls of unknown length, and how much more than one thread's worth of short ones may be with a thread: milliseconds. */
+const aheadBudget = 0.5
+
+/** The most calls that are sent ahead to one thread. */
+const mostAhead = 256
+
+/** A thread as the pool sees it: what is with it, and how to talk to it. */
+export class Thread {
+  readonly id: number
+  readonly concurrency: number
+  /** Shared with the thread; `undefined` where memory cannot be shared. */
+  readonly memory: Int32Array | undefined
+  channel: Channel | undefined = undefined
+  /** Calls with the thread, by slot. A call that was withdrawn is not there any more, but has its slot. */
+  private readonly calls: Array<Call | undefined> = []
+  /** What the call of a slot adds to {@link load}; `-1` marks a call on an object, which adds nothing. */
+  private readonly loads: Array<number> = []
+  private readonly freeSlots: Array<number> = []
+  /** Taken slots: calls that the thread has not replied to, withdrawn ones included. */
+  inFlight = 0
+  /** Those of them that are not about an object. */
+  unpinned = 0
+  /** About how long what is with the thread takes, in milliseconds. */
+  load = 0
+  /** Calls on its objects for which there is no slot. */
+  readonly backlog = new Line()
+  /** Objects in the thread that somebody here still refers to. */
+  objects = 0
+  /** Ready to be sent. */
+  private outbox: Array<unknown> = []
+  private transfers: Array<Transferable> = []
+  /** Functions that the thread has been told of, by number. */
+  private readonly known: Array<true> = []
+
+  /** `closing`: it has been told to end, or has ended. */
+  state: "starting" | "ready" | "closing" = "starting"
+  /** It gets no calls any more except those on its objects, and goes when it has nothing to do. */
+  retiring = false
+  /** A call that must not be killed does not stop: as `retiring`, and nothing waits for it. */
+  quarantined = false
+  /** The pool has lent it to the scheduler. */
+  leased = false
+
+  /** Calls that it has ended. */
+  ended = 0
+  heapUsed = 0
+  /** Monotonic milliseconds, as all of the following. */
+  readonly startedAt: number
+  /** Since when it has something to do; `undefined` when it has not. */
+  busySince: number | undefined = undefined
+  /** Time for which it had something to do, in milliseconds. */
+  busyMillis = 0
+  lastReplyAt = 0
+
+  /** Called when it has nothing to do any more. */
+  onRest: (() => void) | undefined = undefined
+
+  private readonly owner: Owner
+
+  constructor(
+    id: number,
+    concurrency: number,
+    owner: Owner,
+    now: number,
+    memory: "shared" | "none" = "shared"
+  ) {
+    this.id = id
+    this.concurrency = concurrency
+    this.owner = owner
+    this.startedAt = now
+    this.memory =
+      memory === "none" || typeof SharedArrayBuffer === "undefined"
+        ? undefined
+        : new Int32Array(new SharedArrayBuffer(4 * (slotsPerThread + 1)))
+  }
+
+  /** Whether a call that any thread can run may be sent now. */
+  admits(call: Call): boolean {
+    if (this.retiring || this.state !== "ready") return false
+    if (this.unpinned < this.concurrency) return this.hasSlot
+    if (this.memory === undefined || this.unpinned >= mostAhead) return false
+    // What is sent ahead must be short, and so must what it waits for.
+    return this.load + estimateOf(call) <= aheadBudget
+  }
+
+  get hasSlot(): boolean {
+    return this.memory === undefined || this.inFlight < slotsPerThread
+  }
+
+  get isIdle(): boolean {
+    return this.inFlight === 0
+  }
+
+  send(call: Call, now: number): void {
+    const slot = this.freeSlots.pop() ?? this.calls.length
+    const load = call.pinned === undefined ? estimateOf(call) : onObject
+    this.calls[slot] = call
+    this.loads[slot] = load
+    if (this.memory !== undefined) Atomics.store(this.memory, cellOf(slot), Cell.queued)
+    call.state = "sent"
+    call.thread = this
+    call.slot = slot
+    call.sentAt = now
+    if (this.inFlight++ === 0) this.busySince = now
+    if (load !== onObject) {
+      this.unpinned++
+      this.load += load
+    }
+    this.write(call)
+  }
+
+  private write(call: Call): void {
+    const { args, target } = call
+    let sent: unknown = target
+    if (target instanceof RemoteFunction) {
+      sent = target.number
+      if (this.known[target.number] === undefined) {
+        this.known[target.number] = true
+        this.outbox.push(ToThread.define, target.number, target.spec)
+      }
+    }
+    const extra = this.owner.extra(call)
+    this.outbox.push(ToThread.call, call.slot, sent, extra, args.length)
+    for (const arg of args) {
+      this.outbox.push(arg)
+      const moved = typeof arg === "object" ? movedBy(arg) : undefined
+      if (moved !== undefined) this.transfers.push(...moved)
+    }
+  }
+
+  tell(...operation: ReadonlyArray<unknown>): void {
+    this.outbox.push(...operation)
+  }
+
+  /** Sends what is ready, in one message. */
+  flush(): void {
+    if (this.outbox.length === 0 || this.channel === undefined) return
+    const { outbox, transfers } = this
+    this.outbox = []
+    this.transfers = []
+    try {
+      this.post(outbox, transfers)
+    } catch {
+      this.flushOneByOne(outbox)
+    }
+  }
+
+  private post(message: ReadonlyArray<unknown>, transfers: ReadonlyArray<Transferable>): void {
+    this.channel!.post(message, transfers)
+    // A thread that looks out for the next message sees it by this.
+    if (this.memory !== undefined) Atomics.add(this.memory, 0, 1)
+  }
+
+  /** Something in the message cannot cross. Nothing of it was sent: finds out what, and sends the rest. */
+  private flushOneByOne(outbox: ReadonlyArray<any>): void {
+    for (let i = 0; i < outbox.length;) {
+      const tag: number = outbox[i]
+      const length = 1 + operands[tag]! + (tag === ToThread.call ? outbox[i + 4] : 0)
+      const operation = outbox.slice(i, i + length)
+      i += length
+      const call = tag === ToThread.call ? this.calls[operation[1] as number] : undefined
+      try {
+        if (call !== undefined || tag !== ToThread.call) {
+          this.post(operation, call === undefined ? [] : transfersOf(call.args))
+        } else this.free(operation[1] as number)
+      } catch {
+        if (call !== undefined) this.sendWithRemotes(call, operation)
+      }
+    }
+  }
+
+  private sendWithRemotes(call: Call, operation: ReadonlyArray<any>): void {
+    const sendable = this.owner.sendable(call, this)
+    try {
+      if ("error" in sendable) throw sendable.error
+      const extra: Extra | undefined =
+        sendable.objects === undefined ? operation[3] : { ...operation[3], objects: sendable.objects }
+      this.post(
+        [...operation.slice(0, 3), extra, sendable.args.length, ...sendable.args],
+        [...transferablesIn(sendable.args, "movableOnly"), ...transfersOf(call.args)]
+      )
+    } catch (error) {
+      this.free(call.slot)
+      this.owner.refused(call, error)
+    }
+  }
+
+  /** Takes a message from the thread. */
+  receive(message: ReadonlyArray<any>, now: number): void {
+    this.lastReplyAt = now
+    for (let i = 0; i < message.length;) {
+      switch (message[i]) {
+        case FromThread.done: {
+          const slot: number = message[i + 1]
+          const call = this.calls[slot]
+          const reply: Reply = {
+            status: message[i + 2],
+            value: message[i + 3],
+            ran: message[i + 4],
+            there: message[i + 5]
+          }
+          i += 6
+          this.free(slot)
+          if (this.inFlight === 0) this.rest(now)
+          if (call === undefined) break
+          this.ended++
+          if (reply.status !== Status.withdrawn && call.target instanceof RemoteFunction) {
+            call.target.ran(reply.ran)
+          }
+          this.owner.ended(this, call, reply)
+          break
+        }
+        case FromThread.log:
+          this.owner.log(this.calls[message[i + 1] as number], message[i + 2])
+          i += 3
+          break
+        case FromThread.span:
+          this.owner.span(this.calls[message[i + 1] as number], message[i + 2])
+          i += 3
+          break
+        case FromThread.heap:
+          this.heapUsed = message[i + 1]
+          i += 2
+          break
+        default:
+          i = message.length
+      }
+    }
+    this.owner.heard(this)
+  }
+
+  private free(slot: number): void {
+    this.calls[slot] = undefined
+    this.freeSlots.push(slot)
+    this.inFlight--
+    const load = this.loads[slot]!
+    if (load === onObject) return
+    this.unpinned--
+    this.load -= load
+    if (this.unpinned === 0) this.load = 0
+    // Infinity less Infinity.
+    else if (Number.isNaN(this.load)) this.load = Infinity
+  }
+
+  private rest(now: number): void {
+    if (this.busySince !== undefined) this.busyMillis += now - this.busySince
+    this.busySince = undefined
+  }
+
+  /** Keeps the thread from beginning a call that it has not begun; `false` when it has. */
+  withdraw(call: Call): boolean {
+    if (this.memory === undefined) return false
+    const { slot } = call
+    const won =
+      Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.withdrawn) === Cell.queued
+    if (won) this.calls[slot] = undefined
+    return won
+  }
+
+  /** Whether the thread has begun a call. Without shared memory it is taken for begun. */
+  hasStarted(call: Call): boolean {
+    return this.memory === undefined || Atomics.load(this.memory, cellOf(call.slot)) !== Cell.queued
+  }
+
+  /** Tells the thread that nobody wants the result of a call that it has begun. */
+  abort(call: Call): void {
+    if (this.memory !== undefined) {
+      Atomics.compareExchange(this.memory, cellOf(call.slot), Cell.started, Cell.aborted)
+    }
+    this.tell(ToThread.abort, call.slot)
+    this.flush()
+  }
+
+  /** Whether a call is with the thread, and not an older one in its slot. */
+  has(call: Call): boolean {
+    return call.thread === this && this.calls[call.slot] === call
+  }
+
+  /** What is with the thread. */
+  get withIt(): ReadonlyArray<Call> {
+    return this.calls.filter((_) => _ !== undefined)
+  }
+
+  /** Forgets what is with the thread, which has ended, and gives it. */
+  abandon(now: number): ReadonlyArray<Call> {
+    const calls = this.withIt
+    this.calls.length = this.loads.length = this.freeSlots.length = 0
+    this.inFlight = this.unpinned = this.load = this.objects = 0
+    this.outbox = []
+    this.rest(now)
+    this.state = "closing"
+    return calls
+  }
+}
+
+/** Number of operands, by tag; a call has its arguments besides. */
+const operands: Record<number, number> = {
+  [ToThread.configure]: 1,
+  [ToThread.call]: 4,
+  [ToThread.define]: 2,
+  [ToThread.abort]: 1,
+  [ToThread.release]: 2
+}
+
+const onObject = -1
+
+const estimateOf = ({ target }: Call): number => (target instanceof RemoteFunction ? target.estimate : 0)
+
+/** What is marked to be moved in the arguments, and what cannot but be moved. */
+const transfersOf = (args: ReadonlyArray<unknown>): ReadonlyArray<Transferable> => [
+  ...new Set([...args.flatMap((arg) => movedBy(arg) ?? []), ...transferablesIn(args, "movableOnly")])
+]

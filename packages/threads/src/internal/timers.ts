@@ -1,0 +1,49 @@
+import type { Clock } from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+
+const nanosPerMilli = 1e6
+
+/** Starts effects and timers on the pool's own account. */
+export class Timers {
+  readonly clock: Clock
+  readonly fork: <A, E>(effect: Effect.Effect<A, E, any>) => Fiber.Fiber<A, E>
+
+  constructor(context: Context.Context<any>, clock: Clock) {
+    this.clock = clock
+    this.fork = Effect.runForkWith(context)
+  }
+
+  private cached: number | undefined = undefined
+
+  /** Monotonic milliseconds. */
+  now(): number {
+    return this.cached ?? this.read()
+  }
+
+  /** Runs `f`, for which time stands still: reading the clock for each of many short steps costs more than they do. */
+  still(f: (now: number) => void): void {
+    if (this.cached !== undefined) return f(this.cached)
+    this.cached = this.read()
+    try {
+      f(this.cached)
+    } finally {
+      this.cached = undefined
+    }
+  }
+
+  private read(): number {
+    return Number(this.clock.monotonicTimeNanosUnsafe()) / nanosPerMilli
+  }
+
+  /** Calls `f` after `millis`; the result calls it off. */
+  after(millis: number, f: () => void): () => void {
+    const timer = this.fork(this.clock.sleep(Duration.millis(millis)))
+    timer.addObserver((exit) => {
+      if (exit._tag === "Success") f()
+    })
+    return () => timer.interruptUnsafe()
+  }
+}

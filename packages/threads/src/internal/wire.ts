@@ -1,0 +1,93 @@
+// Errors on their way out of a thread. Runs in the thread.
+import { classNameOf } from "./clone.ts"
+import type { WireError } from "./protocol.ts"
+
+/** Causes of causes beyond this are left out. */
+const maxDepth = 16
+
+export const encodeError = (error: unknown, depth = 0): WireError => {
+  if (!isError(error)) {
+    return {
+      className: classNameOf(error),
+      message: textOf(error),
+      stack: undefined,
+      isError: false,
+      value: cloneable(error),
+      properties: {},
+      cause: undefined,
+      errors: undefined
+    }
+  }
+  const errors = read(error, "errors")
+  const goesOn = depth < maxDepth
+  return {
+    className: classNameOf(error),
+    message: textOf(read(error, "message")),
+    stack: typeof read(error, "stack") === "string" ? (read(error, "stack") as string) : undefined,
+    isError: true,
+    value: undefined,
+    properties: ownProperties(error),
+    cause:
+      goesOn && "cause" in error && error.cause !== undefined
+        ? encodeError(error.cause, depth + 1)
+        : undefined,
+    errors: goesOn && Array.isArray(errors) ? errors.map((_) => encodeError(_, depth + 1)) : undefined
+  }
+}
+
+/** Errors of other realms are errors too. */
+const isError = (value: unknown): value is Error =>
+  value instanceof Error || Object.prototype.toString.call(value) === "[object Error]"
+
+const read = (value: object, key: string): unknown => {
+  try {
+    return (value as any)[key]
+  } catch {
+    return undefined
+  }
+}
+
+const alreadyEncoded = new Set(["message", "stack", "cause", "errors"])
+
+const ownProperties = (error: Error): Record<string, unknown> => {
+  const properties: Record<string, unknown> = {}
+  for (const key of Object.getOwnPropertyNames(error)) {
+    if (!alreadyEncoded.has(key)) properties[key] = cloneable(read(error, key))
+  }
+  // Most classes keep their name in the prototype; one that was set on it would be lost otherwise.
+  if (error.name !== classNameOf(error)) properties["name"] = textOf(error.name)
+  // The same for the tag by which Effect tells errors apart.
+  const tag = read(error, "_tag")
+  if (typeof tag === "string") properties["_tag"] = tag
+  return properties
+}
+
+const textOf = (value: unknown): string => {
+  try {
+    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)
+  } catch {
+    return Object.prototype.toString.call(value)
+  }
+}
+
+/** The value, or a text that stands for it where it cannot cross. */
+export const cloneable = (value: unknown): unknown => {
+  if (
+    value === null ||
+    (typeof value !== "object" && typeof value !== "function" && typeof value !== "symbol")
+  ) {
+    return value
+  }
+  if (isError(value)) return flatError(value)
+  try {
+    structuredClone(value)
+    return value
+  } catch {
+    return typeof value === "function" ? `[function ${value.name}]` : textOf(value)
+  }
+}
+
+const flatError = (error: Error): unknown => ({
+  name: textOf(read(error, "name")),
+  message: textOf(read(error, "message"))
+})

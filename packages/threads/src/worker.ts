@@ -1,0 +1,83 @@
+/**
+ * What a thread of `NodeThreads` runs. It is for the second entry point of a bundled program, and not to be imported
+ * anywhere else: a file that holds `import "@cenote/threads/worker"`, whose address is the `entry` of `NodeThreads.layer`.
+ *
+ * @since 0.1.0
+ */
+import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads"
+import { Host } from "./internal/host.ts"
+
+/**
+ * How long a thread that has just replied looks out for the next call before it goes to sleep, in milliseconds. Waking
+ * it up takes longer than most short tasks do.
+ */
+const alert = 0.05
+
+/** How many vain look-outs in a row a thread has patience for, and how many messages it then sleeps through. */
+const patience = { least: 1, most: 4, pause: 64 }
+
+const start = (port: MessagePort): void => {
+  // The messages and the close of Effect's worker platform: [0, message], [1]; and [1, message], [0] on the way back.
+  const host = new Host({
+    post: (message, transfer) => port.postMessage([1, message], transfer as never),
+    heapUsed: () => process.memoryUsage().heapUsed,
+    now: () => performance.now()
+  })
+
+  const receive = (message: readonly [0, ReadonlyArray<unknown>] | readonly [1]): void => {
+    if (message[0] === 0) host.receive(message[1])
+    // Whatever a module left open (a timer, a server) does not keep the thread.
+    else process.exit()
+  }
+
+  /** Takes the messages that are there; their replies go out together. */
+  const receiveAll = (): boolean => {
+    let received = false
+    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+      receive(next.message)
+      received = true
+    }
+    host.flush()
+    return received
+  }
+
+  let vain = 0
+  let pause = 0
+
+  /** Waits for the next call without sleeping, as long as calls keep coming one right after the other. */
+  const lookOut = (): void => {
+    const memory = host.sharedMemory
+    if (memory === undefined || !host.isQuiet) return
+    if (pause > 0) {
+      pause--
+      return
+    }
+    let until = performance.now() + alert
+    let seen = Atomics.load(memory, 0)
+    while (host.isQuiet && performance.now() < until) {
+      const posted = Atomics.load(memory, 0)
+      if (posted === seen) continue
+      seen = posted
+      if (!receiveAll()) continue
+      vain = 0
+      until = performance.now() + alert
+    }
+    if (++vain < patience.most) return
+    vain = patience.most - patience.least
+    pause = patience.pause
+  }
+
+  port.on("message", (message) => {
+    receive(message)
+    receiveAll()
+    lookOut()
+  })
+  port.postMessage([0])
+}
+
+if (parentPort === null) {
+  throw new Error(
+    "@cenote/threads/worker was imported outside of a worker thread. It is what threads run: give its address to NodeThreads.layer as entry"
+  )
+}
+start(parentPort)

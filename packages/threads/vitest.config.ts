@@ -1,0 +1,8 @@
+import { defineConfig } from "vitest/config"
+
+export default defineConfig({
+  test: {
+    name: "threads",
+    include: ["test/**/*.test.ts"]
+  }
+})
