@@ -43,6 +43,8 @@ export interface Task {
   readonly aborted: boolean
   /** The same as a signal, for `fetch` and its like. */
   readonly signal: AbortSignal
+  /** The caller's span, if it has one: to be told to whatever the task asks in its turn. */
+  readonly span: { readonly traceId: string; readonly spanId: string; readonly sampled: boolean } | undefined
   /** {@link move} */
   readonly move: <A>(value: A) => A
 }
@@ -77,6 +79,7 @@ export const current = (): Task => holder.task ?? noTask
 const noTask: Task = {
   thread: 0,
   deadline: undefined,
+  span: undefined,
   aborted: false,
   get signal() {
     return new AbortController().signal

@@ -1,6 +1,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { Line } from "./line.ts"
+import type { SpanReplay } from "./observe.ts"
 import type { FunctionSpec, Target } from "./protocol.ts"
 import type { Thread } from "./thread.ts"
 
@@ -66,6 +67,8 @@ export class Call {
   /** Monotonic milliseconds. */
   submittedAt: number
   sentAt = 0
+  /** Made with the first span that the task told. */
+  spans: SpanReplay | undefined = undefined
   /** Calls off the timer that was set for it. */
   cancelTimer: (() => void) | undefined = undefined
 

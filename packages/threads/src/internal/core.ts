@@ -22,17 +22,17 @@ import {
   type ThreadError,
   ThreadPoolClosed
 } from "../ThreadError.ts"
-import { type Outcome, ThreadEvent } from "../ThreadEvent.ts"
-import { type Call, type Handle } from "./call.ts"
+import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
+import type { Call, Handle } from "./call.ts"
 import { findUncloneable } from "./clone.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
-import { replayLog, replaySpan } from "./observe.ts"
+import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
 import type { Settings } from "./options.ts"
-import { type Config, type Extra, Status, ToThread } from "./protocol.ts"
+import { type Config, type Extra, Status, ToThread, type WireLog, type WireSpan } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
 import { Remotes, withNumbers } from "./remotes.ts"
-import { type Owner, type Reply, type Sendable, Thread } from "./thread.ts"
+import type { Owner, Reply, Sendable, Thread } from "./thread.ts"
 import type { Timers } from "./timers.ts"
 
 /** How long a call that was sent ahead stays with a thread that makes no progress while another is idle: milliseconds. */
@@ -260,28 +260,37 @@ export class Core implements Owner {
 
   /** An idle thread, a new one if there may be more, or the least busy of those that may get a call ahead of time. */
   private choose(call: Call): Thread | undefined {
-    const idle = this.idle()
+    // Objects stay: they are spread over as many threads as there may be.
+    const most = createsObject(call) ? 0 : Infinity
+    const idle = this.idle(most)
     if (idle !== undefined) return idle
-    if (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) {
+    while (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) {
       this.lease()
-      const lent = this.idle()
+      const lent = this.idle(most)
       if (lent !== undefined) return lent
-      // Several may be wanted at once.
-      while (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) this.lease()
     }
     let best: Thread | undefined
     for (const thread of this.threads) {
-      if (thread.admits(call) && (best === undefined || thread.load < best.load)) best = thread
+      if (thread.admits(call) && (best === undefined || isLessBusy(thread, best, call))) best = thread
     }
-    return best
+    // One that is about to be there has no objects yet.
+    return most === 0 && this.leasing > 0 ? undefined : best
   }
 
-  private idle(): Thread | undefined {
+  /** The idle thread with the fewest objects, if it has not more than `most`. */
+  private idle(most = Infinity): Thread | undefined {
+    let best: Thread | undefined
     for (const thread of this.threads) {
-      if (thread.unpinned === 0 && thread.isIdle && thread.state === "ready" && !thread.retiring)
-        return thread
+      if (
+        thread.isIdle &&
+        thread.state === "ready" &&
+        !thread.retiring &&
+        thread.objects <= (best === undefined ? most : best.objects - 1)
+      ) {
+        best = thread
+      }
     }
-    return undefined
+    return best
   }
 
   private send(thread: Thread, call: Call, now = this.timers.now()): void {
@@ -371,7 +380,7 @@ export class Core implements Owner {
   }
 
   private isAhead(): boolean {
-    for (const thread of this.threads) if (thread.unpinned > thread.concurrency) return true
+    for (const thread of this.threads) if (mayHaveAhead(thread)) return true
     return false
   }
 
@@ -863,12 +872,13 @@ export class Core implements Owner {
     })
   }
 
-  log(call: Call | undefined, log: any): void {
-    if (call !== undefined) replayLog(call.fiber, log)
+  log(call: Call | undefined, log: WireLog): void {
+    replayLog(call?.fiber.context ?? this.timers.context, log)
   }
 
-  span(call: Call | undefined, span: any): void {
-    if (call !== undefined) replaySpan(call.fiber, span)
+  span(call: Call | undefined, span: WireSpan): void {
+    if (call === undefined) replayLateSpan(this.timers.context, span)
+    else (call.spans ??= new SpanReplay(call.fiber.context)).tell(span)
   }
 
   // ---------------------------------------------------------------------------
@@ -887,3 +897,16 @@ export class Core implements Owner {
     PubSub.publishUnsafe(this.events, { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent)
   }
 }
+
+const createsObject = ({ target }: Call): boolean =>
+  "op" in (target as object) && (target as any).op === "create"
+
+const isLessBusy = (a: Thread, b: Thread, call: Call): boolean =>
+  createsObject(call) && a.objects !== b.objects
+    ? a.objects < b.objects
+    : a.load !== b.load
+      ? a.load < b.load
+      : a.inFlight < b.inFlight
+
+/** Whether there may be a call that the thread has not begun, and that another could. */
+const mayHaveAhead = (thread: Thread): boolean => thread.unpinned > 0 && thread.inFlight > 1

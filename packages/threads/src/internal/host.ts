@@ -8,6 +8,7 @@ import {
   type Extra,
   FromThread,
   type FunctionSpec,
+  noSlot,
   Status,
   type Target,
   ToThread,
@@ -137,14 +138,15 @@ export class Host {
 
   private configure(config: Config): void {
     this.config = config
-    this.memory = config.memory === undefined ? undefined : new Int32Array(config.memory)
-    if (config.preload.length === 0) {
-      this.say(FromThread.ready)
-      return
-    }
-    Promise.all(config.preload.map((url) => this.load(url))).then(
-      () => this.say(FromThread.ready),
-      (error) => this.say(FromThread.failedToStart, encodeError(error))
+    const { memory } = config
+    this.memory =
+      typeof SharedArrayBuffer !== "undefined" && memory instanceof SharedArrayBuffer
+        ? new Int32Array(memory)
+        : undefined
+    const ready = () => this.say(FromThread.ready, this.memory !== undefined)
+    if (config.preload.length === 0) return ready()
+    Promise.all(config.preload.map((url) => this.load(url))).then(ready, (error) =>
+      this.say(FromThread.failedToStart, encodeError(error))
     )
   }
 
@@ -305,6 +307,11 @@ export class Host {
       : result
   }
 
+  /** The slot of an activity while it is under way: later, the slot may be another's. */
+  slotOf(activity: Activity): number {
+    return this.isUnderWay(activity) ? activity.call.slot : noSlot
+  }
+
   /** Whether this activity, and no later one in the same slot, is under way. */
   isUnderWay(activity: Activity): boolean {
     return this.active.get(activity.call.slot) === activity
@@ -317,15 +324,13 @@ export class Host {
     }
     if (result instanceof Keep) return this.keep(activity, result)
     if (isThenable(result)) {
+      const goOn = (step: () => void) => {
+        step()
+        return this.resume()
+      }
       result.then(
-        (value) => {
-          this.settle(activity, value)
-          this.resume()
-        },
-        (error: unknown) => {
-          this.fail(activity, error)
-          this.resume()
-        }
+        (value) => goOn(() => this.settle(activity, value)),
+        (error: unknown) => goOn(() => this.fail(activity, error))
       )
       return
     }
@@ -345,11 +350,11 @@ export class Host {
     import("./hostEffects.ts").then(
       (effects) => {
         this.effects = effects
-        go(effects)
+        return go(effects)
       },
       (error) => {
         this.fail(activity, error)
-        this.resume()
+        return this.resume()
       }
     )
   }
@@ -475,10 +480,16 @@ export class Host {
   // Replies
   // ---------------------------------------------------------------------------
 
-  /** Sends something that is not the end of a call. */
+  /** Sends something that is not the end of a call: at once, should the thread not live to see the next turn. */
   say(...operation: ReadonlyArray<unknown>): void {
     this.replies.push(...operation)
     this.flush()
+  }
+
+  /** The same together with what else there is in this turn. */
+  sayLater(...operation: ReadonlyArray<unknown>): void {
+    this.replies.push(...operation)
+    this.resume()
   }
 
   /** Replies to a call that was not begun. */
@@ -634,6 +645,10 @@ export class Activity implements Task {
       : Date.now() + this.taskTimeout - (this.host.environment.now() - this.began)
   }
 
+  get span(): Task["span"] {
+    return this.call.extra?.span
+  }
+
   get aborted(): boolean {
     if (
       !this.wasAborted &&
@@ -738,7 +753,7 @@ const soon = <A>(promise: PromiseLike<A>): Promise<A | undefined> =>
 
 /** Number of operands, by tag. */
 const operands: Record<number, number> = {
-  [FromThread.ready]: 0,
+  [FromThread.ready]: 1,
   [FromThread.failedToStart]: 1,
   [FromThread.done]: 5,
   [FromThread.log]: 2,
@@ -756,6 +771,8 @@ const fromSource = new WeakSet<Function>()
 
 /** Compiles a function from its source, also when it was written as a method. */
 const compile = ({ name, source }: { readonly name: string; readonly source: string }): Function => {
+  // The pool's own program wrote it: this is what `execute` is. Indirect, so that it sees globals alone.
+  // oxlint-disable-next-line no-eval
   const evaluate = globalThis.eval
   let compiled: unknown
   try {

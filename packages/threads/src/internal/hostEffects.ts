@@ -23,7 +23,7 @@ export const run = (
   activity: Activity,
   effect: Effect.Effect<unknown, unknown, unknown>
 ): void => {
-  const context = contextOf(host, activity)
+  const context = contextOf(activity, () => host.slotOf(activity))
   follow(host, activity, Effect.runForkWith(context)(effect as Effect.Effect<unknown, unknown>), (exit) => {
     if (Exit.isSuccess(exit)) host.settle(activity, exit.value)
     else endFailed(host, activity, exit.cause)
@@ -36,8 +36,7 @@ export const open = (
   activity: Activity,
   stream: Stream.Stream<unknown, unknown, unknown>
 ): void => {
-  const context = contextOf(host, activity)
-  const source = new StreamSource(host, stream as Stream.Stream<unknown, unknown>, context)
+  const source = new StreamSource(host, stream as Stream.Stream<unknown, unknown>, activity)
   host.keep(activity, new Keep(source, { stream: true }))
 }
 
@@ -69,16 +68,20 @@ class StreamSource implements Source {
   private readonly host: Host
   private readonly stream: Stream.Stream<unknown, unknown>
   private readonly context: Context.Context<any>
+  /** Who asked last. */
+  private activity: Activity
 
-  constructor(host: Host, stream: Stream.Stream<unknown, unknown>, context: Context.Context<any>) {
+  constructor(host: Host, stream: Stream.Stream<unknown, unknown>, activity: Activity) {
     this.host = host
     this.stream = stream
-    this.context = context
+    this.activity = activity
+    this.context = contextOf(activity, () => host.slotOf(this.activity))
   }
 
   /** The items of the stream's next chunk, as it comes. */
   pull(activity: Activity): typeof endsLater {
     const { host } = this
+    this.activity = activity
     const pulled = Effect.gen({ self: this }, function* () {
       this.next ??= yield* Scope.provide(Stream.toPull(this.stream), this.scope)
       return yield* this.next
@@ -101,8 +104,9 @@ class StreamSource implements Source {
 // -----------------------------------------------------------------------------
 
 /** The references that were sent along, the caller's span as the parent, and loggers and a tracer that tell the pool. */
-const contextOf = (host: Host, activity: Activity): Context.Context<any> => {
-  const { extra, slot } = activity.call
+const contextOf = (activity: Activity, slot: () => number): Context.Context<any> => {
+  const { host } = activity
+  const { extra } = activity.call
   const services = new Map<string, unknown>(extra?.references)
   services.set(ThreadPool.key, nested())
   services.set(References.CurrentLoggers.key, new Set([loggerTo(host, slot)]))
@@ -120,7 +124,7 @@ const nested = (): ThreadPool["Service"] =>
 
 let nestedPool: ThreadPool["Service"] | undefined
 
-const loggerTo = (host: Host, slot: number): Logger.Logger<unknown, void> =>
+const loggerTo = (host: Host, slot: () => number): Logger.Logger<unknown, void> =>
   Logger.make(({ cause, date, fiber, logLevel, message }) => {
     const log: WireLog = {
       message: Array.isArray(message) ? message.map(cloneable) : cloneable(message),
@@ -130,15 +134,15 @@ const loggerTo = (host: Host, slot: number): Logger.Logger<unknown, void> =>
       spans: fiber.getRef(References.CurrentLogSpans),
       cause: cause.reasons.length === 0 ? undefined : Cause.pretty(cause)
     }
-    host.say(FromThread.log, slot, log)
+    host.say(FromThread.log, slot(), log)
   })
 
 const cloneRecord = (record: Readonly<Record<string, unknown>>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(record).map(([key, value]) => [key, cloneable(value)]))
 
-const tracerTo = (host: Host, slot: number): Tracer.Tracer =>
+const tracerTo = (host: Host, slot: () => number): Tracer.Tracer =>
   Tracer.make({
-    span: (options) => new ToldSpan(options, (span) => host.say(FromThread.span, slot, wire(span)))
+    span: (options) => new ToldSpan(options, (span) => host.sayLater(FromThread.span, slot(), wire(span)))
   })
 
 /** A span that is told to the pool when it ends. */
@@ -165,6 +169,7 @@ const wire = (span: ToldSpan): WireSpan => {
   return {
     name: span.name,
     spanId: span.spanId,
+    traceId: span.traceId,
     parentId: Option.getOrUndefined(span.parent)?.spanId,
     kind: span.kind,
     sampled: span.sampled,

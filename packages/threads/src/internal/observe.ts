@@ -3,7 +3,6 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
@@ -11,10 +10,10 @@ import * as Tracer from "effect/Tracer"
 import { decodeError } from "./decode.ts"
 import type { WireLog, WireSpan } from "./protocol.ts"
 
-export const replayLog = (fiber: Fiber.Fiber<any, any>, log: WireLog): void => {
+export const replayLog = (context: Context.Context<never>, log: WireLog): void => {
   const messages = Array.isArray(log.message) ? (log.message as ReadonlyArray<unknown>) : [log.message]
   const level = log.level as LogLevel.Severity
-  Effect.runForkWith(fiber.context)(
+  Effect.runForkWith(context)(
     Effect.logWithLevel(level)(...messages, ...(log.cause === undefined ? [] : [log.cause])).pipe(
       Effect.annotateLogs(log.annotations),
       Effect.provideService(References.CurrentLogSpans, log.spans)
@@ -22,25 +21,47 @@ export const replayLog = (fiber: Fiber.Fiber<any, any>, log: WireLog): void => {
   )
 }
 
-/** The spans of a thread, by the span that stands for them here, so that their children find it. */
-const told = new WeakMap<Fiber.Fiber<any, any>, Map<string, Tracer.Span>>()
+/** The spans of one task. */
+export class SpanReplay {
+  private readonly context: Context.Context<never>
+  /** Spans that stand here for those of the thread, by the identifier that those have. */
+  private readonly told = new Map<string, Tracer.Span>()
+  /** Children end before their parents: spans that wait until their parent is told, by its identifier. */
+  private readonly waiting = new Map<string, Array<WireSpan>>()
 
-/**
- * Tells a span that ended in a thread. Children end before their parents, so that a parent may not be known yet: the
- * child is then told when the parent is.
- */
-const orphans = new WeakMap<Fiber.Fiber<any, any>, Map<string, Array<WireSpan>>>()
-
-export const replaySpan = (fiber: Fiber.Fiber<any, any>, wire: WireSpan): void => {
-  const own = Context.getOrUndefined(fiber.context, Tracer.ParentSpan)
-  const parent =
-    wire.parentId === undefined || wire.parentId === own?.spanId ? own : told.get(fiber)?.get(wire.parentId)
-  if (parent === undefined && wire.parentId !== undefined) {
-    const waiting = mapOf(orphans, fiber)
-    waiting.set(wire.parentId, [...(waiting.get(wire.parentId) ?? []), wire])
-    return
+  constructor(context: Context.Context<never>) {
+    this.context = context
   }
-  const span = Context.get(fiber.context, Tracer.Tracer).span({
+
+  tell(wire: WireSpan): void {
+    const own = Context.getOrUndefined(this.context, Tracer.ParentSpan)
+    const { parentId } = wire
+    const parent = parentId === undefined || parentId === own?.spanId ? own : this.told.get(parentId)
+    if (parent === undefined && parentId !== undefined) {
+      const siblings = this.waiting.get(parentId)
+      if (siblings === undefined) this.waiting.set(parentId, [wire])
+      else siblings.push(wire)
+      return
+    }
+    this.told.set(wire.spanId, replaySpan(this.context, wire, parent))
+    const children = this.waiting.get(wire.spanId) ?? []
+    this.waiting.delete(wire.spanId)
+    for (const child of children) this.tell(child)
+  }
+}
+
+/** Tells a span that ended after the call that it belongs to. */
+export const replayLateSpan = (context: Context.Context<never>, wire: WireSpan): void => {
+  const { parentId: spanId, traceId } = wire
+  replaySpan(context, wire, spanId === undefined ? undefined : Tracer.externalSpan({ spanId, traceId }))
+}
+
+const replaySpan = (
+  context: Context.Context<never>,
+  wire: WireSpan,
+  parent: Tracer.AnySpan | undefined
+): Tracer.Span => {
+  const span = Context.get(context, Tracer.Tracer).span({
     name: wire.name,
     parent: Option.fromUndefinedOr(parent),
     annotations: Context.empty(),
@@ -53,10 +74,7 @@ export const replaySpan = (fiber: Fiber.Fiber<any, any>, wire: WireSpan): void =
   for (const [key, value] of wire.attributes) span.attribute(key, value)
   for (const [name, at, attributes] of wire.events) span.event(name, at, attributes)
   span.end(wire.end, exitOf(wire))
-  mapOf(told, fiber).set(wire.spanId, span)
-  const children = orphans.get(fiber)?.get(wire.spanId) ?? []
-  orphans.get(fiber)?.delete(wire.spanId)
-  for (const child of children) replaySpan(fiber, child)
+  return span
 }
 
 const exitOf = ({ failure, interrupted }: WireSpan): Exit.Exit<unknown, unknown> =>
@@ -65,12 +83,3 @@ const exitOf = ({ failure, interrupted }: WireSpan): Exit.Exit<unknown, unknown>
     : failure === undefined
       ? Exit.void
       : Exit.fail(decodeError(failure))
-
-const mapOf = <A>(maps: WeakMap<Fiber.Fiber<any, any>, Map<string, A>>, fiber: Fiber.Fiber<any, any>) => {
-  let map = maps.get(fiber)
-  if (map === undefined) {
-    map = new Map()
-    maps.set(fiber, map)
-  }
-  return map
-}

@@ -24,15 +24,15 @@ export const ToThread = {
 
 /** Operations from a thread. */
 export const FromThread = {
-  /** no operand: it is configured, and has loaded what it should */
+  /** whether it has the shared memory: it is configured, and has loaded what it should */
   ready: 1,
   /** {@link WireError}: it cannot start */
   failedToStart: 2,
   /** slot, {@link Status}, value, milliseconds that the task ran, milliseconds that the call was with the thread */
   done: 3,
-  /** slot, {@link WireLog} */
+  /** slot of the call, or `noSlot` when that has ended; {@link WireLog} */
   log: 4,
-  /** slot, {@link WireSpan} */
+  /** slot of the call, or `noSlot` when that has ended; {@link WireSpan} */
   span: 5,
   /** bytes of heap in use */
   heap: 6
@@ -51,7 +51,7 @@ export const Status = {
   remote: 4,
   /** {@link WireRemote}: something to pull from stays in the thread */
   stream: 5,
-  /** {@link WirePlace}: the result cannot cross */
+  /** `{ path, found }`: the result cannot cross, since of what is there */
   notCloneable: 6,
   /** the task's own fiber was interrupted */
   interrupted: 7,
@@ -71,6 +71,8 @@ export const Cell = {
   /** Set by the pool after `started`: nobody wants the result. */
   aborted: 3
 } as const
+
+export const noSlot = -1
 
 /** Calls that can be with one thread at one time. */
 export const slotsPerThread = 1024
@@ -147,11 +149,6 @@ export interface WireRemote {
   readonly className: string
 }
 
-export interface WirePlace {
-  readonly path: string
-  readonly found: string
-}
-
 export interface WireLog {
   readonly message: unknown
   readonly level: string
@@ -164,6 +161,7 @@ export interface WireLog {
 export interface WireSpan {
   readonly name: string
   readonly spanId: string
+  readonly traceId: string
   readonly parentId: string | undefined
   readonly kind: string
   readonly sampled: boolean

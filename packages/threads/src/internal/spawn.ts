@@ -39,8 +39,11 @@ export const startThread = Effect.fnUntraced(function* (
 
   const receive = (message: ReadonlyArray<unknown>): Effect.Effect<void> => {
     if (thread.state !== "starting") core.timers.still((now) => thread.receive(message, now))
-    else if (message[0] === FromThread.ready) Deferred.doneUnsafe(ready, Exit.void)
-    else Deferred.doneUnsafe(ready, Exit.fail(failed(decodeError(message[1] as never))))
+    else if (message[0] === FromThread.ready) {
+      // Not every platform can share memory.
+      if (message[1] !== true) thread.memory = undefined
+      Deferred.doneUnsafe(ready, Exit.void)
+    } else Deferred.doneUnsafe(ready, Exit.fail(failed(decodeError(message[1] as never))))
     return Effect.void
   }
 

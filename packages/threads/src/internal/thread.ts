@@ -1,7 +1,17 @@
 import { movedBy, transferablesIn } from "./clone.ts"
 import { type Call, RemoteFunction } from "./call.ts"
 import { Line } from "./line.ts"
-import { Cell, cellOf, type Extra, FromThread, slotsPerThread, Status, ToThread } from "./protocol.ts"
+import {
+  Cell,
+  cellOf,
+  type Extra,
+  FromThread,
+  slotsPerThread,
+  Status,
+  ToThread,
+  type WireLog,
+  type WireSpan
+} from "./protocol.ts"
 
 /** How to reach a thread. `post` throws when something in the message cannot cross. */
 export interface Channel {
@@ -22,8 +32,8 @@ export interface Owner {
   readonly refused: (call: Call, error: unknown) => void
   /** A thread has told everything that was in one message. */
   readonly heard: (thread: Thread) => void
-  readonly log: (call: Call | undefined, log: any) => void
-  readonly span: (call: Call | undefined, span: any) => void
+  readonly log: (call: Call | undefined, log: WireLog) => void
+  readonly span: (call: Call | undefined, span: WireSpan) => void
 }
 
 export type Sendable =
@@ -50,7 +60,7 @@ export class Thread {
   readonly id: number
   readonly concurrency: number
   /** Shared with the thread; `undefined` where memory cannot be shared. */
-  readonly memory: Int32Array | undefined
+  memory: Int32Array | undefined
   channel: Channel | undefined = undefined
   /** Calls with the thread, by slot. A call that was withdrawn is not there any more, but has its slot. */
   private readonly calls: Array<Call | undefined> = []

@@ -9,10 +9,12 @@ const nanosPerMilli = 1e6
 /** Starts effects and timers on the pool's own account. */
 export class Timers {
   readonly clock: Clock
+  readonly context: Context.Context<any>
   readonly fork: <A, E>(effect: Effect.Effect<A, E, any>) => Fiber.Fiber<A, E>
 
   constructor(context: Context.Context<any>, clock: Clock) {
     this.clock = clock
+    this.context = context
     this.fork = Effect.runForkWith(context)
   }
 
