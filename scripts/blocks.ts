@@ -1,5 +1,5 @@
 // Finds the ```ts blocks of the docs and the sources, type-checks them, and runs them with their comparisons.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join, relative } from "node:path"
 import { type Expression, type Node, parseSync, Visitor } from "oxc-parser"
 import { filesIn, packages, type Ran, root, run } from "./lib.ts"
@@ -12,6 +12,8 @@ export interface Block {
   readonly code: string
   /** False for a block fenced as ```ts no-run, which is only type-checked. */
   readonly runs: boolean
+  /** Files that it may import: the blocks of the same page that are fenced as ```ts file=name.ts, by name. */
+  readonly beside: ReadonlyMap<string, string>
 }
 
 export const nameOf = (block: Block): string => `${relative(root, block.file)}:${block.line}`
@@ -19,14 +21,20 @@ export const nameOf = (block: Block): string => `${relative(root, block.file)}:$
 /** The blocks of a file, in Markdown or in a doc comment. */
 export const blocksOf = (file: string): ReadonlyArray<Block> => {
   const text = readFileSync(file, "utf8")
+  const beside = new Map<string, string>()
   const fences = /^([ \t]*(?:\* )?)```ts\b(.*)\n([\s\S]*?)^[ \t]*(?:\* )?```[ \t]*$/gm
-  return [...text.matchAll(fences)].map(({ 1: margin = "", 2: info = "", 3: body = "", index }) => {
+  return [...text.matchAll(fences)].flatMap(({ 1: margin = "", 2: info = "", 3: body = "", index }) => {
     const line = text.slice(0, index).split("\n").length
     const code = body
       .split("\n")
       .map((_) => (_.startsWith(margin) ? _.slice(margin.length) : _.replace(/^\s*\*?$/, "")))
       .join("\n")
-    return { file, line, code: "\n".repeat(line) + code, runs: info.trim() !== "no-run" }
+    const name = /file=(\S+)/.exec(info)?.[1]
+    if (name === undefined) {
+      return [{ file, line, code: "\n".repeat(line) + code, runs: info.trim() !== "no-run", beside }]
+    }
+    beside.set(name, code)
+    return []
   })
 }
 
@@ -49,8 +57,12 @@ const inFolder = async <A>(parent: string, f: (folder: string) => Promise<A>): P
   }
 }
 
+/** Writes a block into the folder of its page, with the files that are beside it there. */
 const write = (folder: string, block: Block, code: string): string => {
-  const file = join(folder, `${nameOf(block).replaceAll(/[/\\:]/g, "-")}.ts`)
+  const page = join(folder, relative(root, block.file).replaceAll(/[/\\.]/g, "-"))
+  mkdirSync(page, { recursive: true })
+  for (const [name, text] of block.beside) writeFileSync(join(page, name), text)
+  const file = join(page, `line-${block.line}.ts`)
   writeFileSync(file, code)
   return file
 }

@@ -3,7 +3,8 @@ import { help, report } from "./lib.ts"
 
 help(`
 pnpm run docs: type-checks and runs every \`\`\`ts block of README.md, docs/*.md, packages/*/README.md and
-the doc comments in packages/*/src. A block fenced as \`\`\`ts no-run is only type-checked.
+the doc comments in packages/*/src. A block fenced as \`\`\`ts no-run is only type-checked,
+and one fenced as \`\`\`ts file=name.ts is a file that the other blocks of the page can import.
 A line that ends in \`// => value\` must have that value, and must be reached.
 `)
 

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, describe, expect, it } from "vitest"
-import { blocksOf, runBlock } from "../blocks.ts"
+import { blocksOf, checkTypes, runBlock } from "../blocks.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "cenote-blocks-"))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -23,14 +23,32 @@ describe("blocksOf", () => {
     const text = "```sh\nls\n```\n\n```ts\nconst a = 1\n```\n\n```ts no-run\nconst b = 2\n```\n"
     const file = join(folder, "page.md")
     expect(document(text)).toEqual([
-      { file, line: 5, code: `${"\n".repeat(5)}const a = 1\n`, runs: true },
-      { file, line: 9, code: `${"\n".repeat(9)}const b = 2\n`, runs: false }
+      { file, line: 5, code: `${"\n".repeat(5)}const a = 1\n`, runs: true, beside: new Map() },
+      { file, line: 9, code: `${"\n".repeat(9)}const b = 2\n`, runs: false, beside: new Map() }
     ])
   })
 
   it("takes the margin of a doc comment away", () => {
     const [block] = document("  /**\n   * ```ts\n   * if (a) {\n   *   b()\n   *\n   * }\n   * ```\n   */\n")
     expect(block?.code.trim()).toBe("if (a) {\n  b()\n\n}")
+  })
+})
+
+describe("a file of a page", () => {
+  const page =
+    '```ts file=one.ts\nexport const one: number = 1\n```\n\n```ts\nimport { one } from "./one.ts"\none + 1 // => 2\n```\n'
+
+  it("can be imported by the blocks of the page, and is none of them", async () => {
+    const blocks = document(page)
+    expect(blocks).toHaveLength(1)
+    expect(await runBlock(blocks[0]!)).toMatchObject({ code: 0 })
+    expect(await checkTypes(blocks)).toEqual({ code: 0, output: "" })
+  })
+
+  it("is type-checked with what imports it", async () => {
+    const { code, output } = await checkTypes(document(page.replace("number = 1", "number = ''")))
+    expect(code).not.toBe(0)
+    expect(output).toContain("one.ts")
   })
 })
 

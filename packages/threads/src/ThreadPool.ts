@@ -378,18 +378,20 @@ const functionFor = (f: Function): RemoteFunction => {
  *
  * **Example**
  *
- * ```ts no-run
+ * ```ts file=hash.ts
+ * import { createHash } from "node:crypto"
+ *
+ * export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
+ * ```
+ *
+ * ```ts
  * import { Effect } from "effect"
- * import { ThreadPool } from "@cenote/threads"
+ * import { NodeThreads, ThreadPool } from "@cenote/threads"
  *
- * // hash.ts: export const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
- * interface Hash {
- *   readonly sha256: (text: string) => string
- * }
- * // In a program: ThreadPool.module<typeof import("./hash.ts")>(…)
- * const hash = ThreadPool.module<Hash>(new URL("./hash.ts", import.meta.url))
+ * const hash = ThreadPool.module<typeof import("./hash.ts")>(new URL("./hash.ts", import.meta.url))
  *
- * const program: Effect.Effect<string, unknown, ThreadPool.ThreadPool> = hash.sha256("data")
+ * const digest = await Effect.runPromise(Effect.provide(hash.sha256("data"), NodeThreads.layer()))
+ * digest.slice(0, 8) // => "3a6eb079"
  * ```
  *
  * @category calls

@@ -1,7 +1,7 @@
 // What can cross between threads, what moves, and where it is that something cannot. Runs on both sides.
 
 /** What a value holds that is to be moved, by the value that was marked. One map for all copies of this module. */
-const moves: WeakMap<object, ReadonlyArray<Transferable>> = ((globalThis as any)[
+const moves: WeakMap<object, ReadonlyArray<object>> = ((globalThis as any)[
   Symbol.for("~cenote/threads/moves")
 ] ??= new WeakMap())
 
@@ -10,7 +10,7 @@ export const markMoved = <A>(value: A): A => {
   return value
 }
 
-export const movedBy = (value: unknown): ReadonlyArray<Transferable> | undefined =>
+export const movedBy = (value: unknown): ReadonlyArray<object> | undefined =>
   typeof value === "object" && value !== null ? moves.get(value) : undefined
 
 /** Classes whose instances cannot be copied, but can move. */
@@ -32,13 +32,13 @@ const movable = [
 export const transferablesIn = (
   value: unknown,
   which: "all" | "movableOnly"
-): ReadonlyArray<Transferable> => {
-  const found = new Set<Transferable>()
+): ReadonlyArray<object> => {
+  const found = new Set<object>()
   const seen = new Set<object>()
   const visit = (value: unknown): void => {
     if (typeof value !== "object" || value === null || seen.has(value)) return
     seen.add(value)
-    if (isMovable(value)) found.add(value as Transferable)
+    if (isMovable(value)) found.add(value)
     else if (value instanceof ArrayBuffer) {
       if (which === "all") found.add(value)
     } else if (ArrayBuffer.isView(value)) {
@@ -77,9 +77,13 @@ const childrenOf = (value: object): ReadonlyArray<Step> => {
   return Object.keys(value).map((key): Step => [key, (value as any)[key]])
 }
 
+/** A copy as it would arrive in another thread. What moves is gone from the original. */
+export const copyOf = <A>(value: A, transfer: ReadonlyArray<object>): A =>
+  structuredClone(value, { transfer: [...transfer] as never })
+
 const canClone = (value: unknown): boolean => {
   try {
-    structuredClone(value, { transfer: transferablesIn(value, "movableOnly").slice(0, 0) })
+    structuredClone(value)
     return true
   } catch {
     return false

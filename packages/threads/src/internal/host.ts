@@ -18,7 +18,7 @@ import { encodeError } from "./wire.ts"
 
 /** What a host needs from where it runs. */
 export interface Environment {
-  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<Transferable>) => void
+  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<object>) => void
   /** Bytes, where that can be known. */
   readonly heapUsed: (() => number) | undefined
   /** Whether a nested call may use shared memory to see that it was aborted. */
@@ -69,7 +69,7 @@ export class Host {
   private lastObject = 0
   /** Replies that were not sent. */
   private replies: Array<unknown> = []
-  private transfers: Array<Transferable> = []
+  private transfers: Array<object> = []
   private repliedAt = 0
   private flushing = false
   private heapAt = 0
@@ -153,7 +153,7 @@ export class Host {
   private load(url: string): Promise<Record<string, unknown>> {
     let module = this.modules.get(url)
     if (module === undefined) {
-      module = import(/* @vite-ignore */ /* webpackIgnore: true */ url) as Promise<Record<string, unknown>>
+      module = importModule(url)
       this.modules.set(url, module)
     }
     return module
@@ -759,6 +759,31 @@ const operands: Record<number, number> = {
   [FromThread.log]: 2,
   [FromThread.span]: 2,
   [FromThread.heap]: 1
+}
+
+/**
+ * Loads a module. One that is named as in the sources (`hash.ts`) is found as what the compiler made of it (`hash.js`),
+ * since a compiler does not rewrite addresses.
+ */
+const importModule = (url: string): Promise<Record<string, unknown>> =>
+  importAny(url).catch((error: unknown) => {
+    const compiled = url.replace(/\.(m?)ts$/, ".$1js")
+    if (compiled === url || !isNotThere(error, url)) throw error
+    return importAny(compiled).catch((other: unknown) => {
+      throw isNotThere(other, compiled) ? error : other
+    })
+  })
+
+const importAny = (url: string): Promise<Record<string, unknown>> =>
+  import(/* @vite-ignore */ /* webpackIgnore: true */ url)
+
+/** Whether it is this module that was not found, or that Node does not compile; and not one that it imports. */
+const isNotThere = (error: unknown, url: string): boolean => {
+  const { code, url: missing } = error as { readonly code?: string; readonly url?: string }
+  return (
+    (code === "ERR_MODULE_NOT_FOUND" && missing === url) ||
+    code === "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING"
+  )
 }
 
 const effectKey = "~effect/Effect"

@@ -1,3 +1,4 @@
+import { copyOf } from "./clone.ts"
 import type { Core } from "./core.ts"
 import { Host } from "./host.ts"
 import { ToThread } from "./protocol.ts"
@@ -11,7 +12,7 @@ export const startInline = (core: Core): Thread => {
   const thread = new Thread(0, Infinity, core, core.timers.now(), "none")
   const host = new Host({
     post: (message, transfer) => {
-      const copy = structuredClone(message, { transfer: [...transfer] })
+      const copy = copyOf(message, transfer)
       queueMicrotask(() => core.timers.still((now) => thread.receive(copy, now)))
     },
     heapUsed: undefined,
@@ -19,7 +20,7 @@ export const startInline = (core: Core): Thread => {
   })
   thread.channel = {
     post: (message, transfer) => {
-      const copy = structuredClone(message, { transfer: [...transfer] })
+      const copy = copyOf(message, transfer)
       queueMicrotask(() => {
         host.receive(copy)
         host.flush()

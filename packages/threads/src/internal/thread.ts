@@ -15,7 +15,7 @@ import {
 
 /** How to reach a thread. `post` throws when something in the message cannot cross. */
 export interface Channel {
-  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<Transferable>) => void
+  readonly post: (message: ReadonlyArray<unknown>, transfer: ReadonlyArray<object>) => void
   /** Stops it in the middle of whatever it does; `undefined` where that is impossible. */
   readonly terminate: (() => void) | undefined
 }
@@ -79,7 +79,7 @@ export class Thread {
   objects = 0
   /** Ready to be sent. */
   private outbox: Array<unknown> = []
-  private transfers: Array<Transferable> = []
+  private transfers: Array<object> = []
   /** Functions that the thread has been told of, by number. */
   private readonly known: Array<true> = []
 
@@ -196,7 +196,7 @@ export class Thread {
     }
   }
 
-  private post(message: ReadonlyArray<unknown>, transfers: ReadonlyArray<Transferable>): void {
+  private post(message: ReadonlyArray<unknown>, transfers: ReadonlyArray<object>): void {
     this.channel!.post(message, transfers)
     // A thread that looks out for the next message sees it by this.
     if (this.memory !== undefined) Atomics.add(this.memory, 0, 1)
@@ -358,6 +358,6 @@ const onObject = -1
 const estimateOf = ({ target }: Call): number => (target instanceof RemoteFunction ? target.estimate : 0)
 
 /** What is marked to be moved in the arguments, and what cannot but be moved. */
-const transfersOf = (args: ReadonlyArray<unknown>): ReadonlyArray<Transferable> => [
+const transfersOf = (args: ReadonlyArray<unknown>): ReadonlyArray<object> => [
   ...new Set([...args.flatMap((arg) => movedBy(arg) ?? []), ...transferablesIn(args, "movableOnly")])
 ]
