@@ -29,10 +29,7 @@ const movable = [
  * Transferables in a value: those that cannot be copied, or all. A view of a part of a buffer is not moved: that
  * would take the rest away from others too, as with Node's small `Buffer`s.
  */
-export const transferablesIn = (
-  value: unknown,
-  which: "all" | "movableOnly"
-): ReadonlyArray<object> => {
+export const transferablesIn = (value: unknown, which: "all" | "movableOnly"): ReadonlyArray<object> => {
   const found = new Set<object>()
   const seen = new Set<object>()
   const visit = (value: unknown): void => {

@@ -66,8 +66,8 @@ export class Core implements Owner {
   readonly threads = new Set<Thread>()
   /** All threads that are up, lent or not. */
   readonly alive = new Set<Thread>()
-  /** Loans that were asked for, and not given. */
-  private leasing = 0
+  /** Those who ask the pool for a thread, and have not got one. */
+  private readonly leases = new Set<Fiber.Fiber<Thread, unknown>>()
   /** The thread's side on this very thread, for calls that are not to leave it. */
   private inlineThread: Thread | undefined = undefined
   private readonly makeInline: (owner: Core) => Thread
@@ -148,6 +148,7 @@ export class Core implements Owner {
   // ---------------------------------------------------------------------------
 
   submit(call: Call, inline: boolean): void {
+    if (call.state !== "new") return
     if (this.state === "closed")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
     if (call.pinned !== undefined) return this.submitPinned(call, call.pinned)
@@ -184,7 +185,7 @@ export class Core implements Owner {
   }
 
   private hasRoom(call: Call): boolean {
-    if (this.threads.size + this.leasing < this.max) return true
+    if (this.threads.size + this.leases.size < this.max) return true
     for (const thread of this.threads) if (thread.admits(call)) return true
     return false
   }
@@ -199,6 +200,7 @@ export class Core implements Owner {
   }
 
   private refuse(call: Call, error: ThreadError): void {
+    if (call.state !== "new") return
     call.state = "done"
     call.resume(Exit.fail(error))
   }
@@ -228,7 +230,7 @@ export class Core implements Owner {
 
   /** Sees to it that what can be sent is sent, together with whatever else comes in this turn. */
   schedule(): void {
-    if (this.scheduled || this.pumping) return
+    if (this.scheduled) return
     this.scheduled = true
     this.dispatcher.scheduleTask(() => {
       this.scheduled = false
@@ -240,6 +242,17 @@ export class Core implements Owner {
   pump(): void {
     if (this.pumping) return
     this.pumping = true
+    try {
+      this.sendAll()
+    } finally {
+      this.pumping = false
+    }
+    for (const thread of this.threads) this.settle(thread)
+    this.watch()
+    this.checkRest()
+  }
+
+  private sendAll(): void {
     let call = this.line.head
     if (call !== undefined && this.state === "open") {
       const now = this.timers.now()
@@ -252,10 +265,6 @@ export class Core implements Owner {
     }
     for (const thread of this.threads) thread.flush()
     this.inlineThread?.flush()
-    this.pumping = false
-    for (const thread of this.threads) this.settle(thread)
-    this.watch()
-    this.checkRest()
   }
 
   /** An idle thread, a new one if there may be more, or the least busy of those that may get a call ahead of time. */
@@ -264,7 +273,7 @@ export class Core implements Owner {
     const most = createsObject(call) ? 0 : Infinity
     const idle = this.idle(most)
     if (idle !== undefined) return idle
-    while (this.leasing < this.line.size && this.threads.size + this.leasing < this.max) {
+    while (this.leases.size < this.line.size && this.threads.size + this.leases.size < this.max) {
       this.lease()
       const lent = this.idle(most)
       if (lent !== undefined) return lent
@@ -274,7 +283,18 @@ export class Core implements Owner {
       if (thread.admits(call) && (best === undefined || isLessBusy(thread, best, call))) best = thread
     }
     // One that is about to be there has no objects yet.
-    return most === 0 && this.leasing > 0 ? undefined : best
+    if (most === 0 && this.leases.size > 0) return undefined
+    return best ?? this.spared()
+  }
+
+  /** A thread that was to go, and that its objects keep: for want of any other it works on. */
+  private spared(): Thread | undefined {
+    let best: Thread | undefined
+    for (const thread of this.threads) {
+      if (!thread.retiring) return undefined
+      if (thread.mayBeSpared && (best === undefined || thread.inFlight < best.inFlight)) best = thread
+    }
+    return best
   }
 
   /** The idle thread with the fewest objects, if it has not more than `most`. */
@@ -302,12 +322,19 @@ export class Core implements Owner {
   }
 
   private lease(): void {
-    this.leasing++
-    this.timers.fork(Pool.acquire(this.pool)).addObserver((exit) => {
-      this.leasing--
-      if (Exit.isFailure(exit)) return this.leaseFailed(exit.cause)
-      this.adopt(exit.value)
+    const lease = this.timers.fork(Pool.acquire(this.pool))
+    this.leases.add(lease)
+    lease.addObserver((exit) => {
+      this.leases.delete(lease)
+      if (Exit.isSuccess(exit)) this.adopt(exit.value)
+      else if (Cause.hasInterruptsOnly(exit.cause)) this.schedule()
+      else this.leaseFailed(exit.cause)
     })
+  }
+
+  /** Calls off what was asked for beyond `most` threads. What is being started for it stays with the pool. */
+  private unlease(most: number): void {
+    for (const lease of [...this.leases].slice(Math.max(0, most - this.threads.size))) lease.interruptUnsafe()
   }
 
   private adopt(thread: Thread): void {
@@ -319,7 +346,7 @@ export class Core implements Owner {
 
   /** With no thread up, and none coming, those in line hear why. */
   private leaseFailed(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
-    if (this.state === "closed" || this.threads.size > 0 || this.leasing > 0) return this.schedule()
+    if (this.state === "closed" || this.threads.size > 0 || this.leases.size > 0) return this.schedule()
     const error = Cause.squash(cause)
     const failure =
       error instanceof SpawnFailed
@@ -340,9 +367,9 @@ export class Core implements Owner {
   /** Returns a thread that has nothing to do to the pool, which keeps it, retires it or closes it. */
   private settle(thread: Thread): void {
     const { recycleHeap, recycleTasks } = this.settings
-    if (!thread.retiring && (thread.ended >= recycleTasks || thread.heapUsed > recycleHeap)) {
-      this.retire(thread)
-    }
+    // Objects keep their thread; it is replaced when they have gone.
+    const isWorn = thread.ended >= recycleTasks || thread.heapUsed > recycleHeap
+    if (isWorn && !thread.retiring && thread.objects === 0) this.retire(thread)
     if (thread.isIdle && thread.objects === 0) this.giveBack(thread)
   }
 
@@ -376,7 +403,7 @@ export class Core implements Owner {
   }
 
   private hasIdle(): boolean {
-    return this.threads.size + this.leasing < this.max || this.idle() !== undefined
+    return this.threads.size + this.leases.size < this.max || this.idle() !== undefined
   }
 
   private isAhead(): boolean {
@@ -572,8 +599,9 @@ export class Core implements Owner {
 
   /** The caller is gone. It is not kept waiting; the thread is, until the task has stopped. */
   interrupted(call: Call): void {
-    if (call.state === "line") {
-      call.line?.leave(call)
+    if (call.state === "line" || call.state === "new") {
+      if (call.state === "line") call.line!.leave(call)
+      call.state = "done"
       this.totals.interrupted++
       return this.checkRest()
     }
@@ -656,8 +684,9 @@ export class Core implements Owner {
     if (thread.leased) this.giveBack(thread)
     else if (!thread.retiring) this.retire(thread)
     for (const call of thread.backlog.takeAll()) this.refuse(call, this.stale(call, thread, "threadEnded"))
+    // All of them first: what one caller does then may make another give up.
+    for (const call of failing) call.state = "done"
     for (const call of failing) {
-      call.state = "done"
       this.finished(
         thread,
         call,
@@ -712,6 +741,7 @@ export class Core implements Owner {
       return Effect.andThen(
         Pool.resize(this.pool, { min, max }),
         Effect.sync(() => {
+          this.unlease(max)
           if (max === 0) for (const call of this.line.takeAll()) this.submit(call, false)
           this.pump()
         })
@@ -794,7 +824,7 @@ export class Core implements Owner {
 
   /** Whether nothing waits, and nothing that anybody waits for runs. */
   private get isAtRest(): boolean {
-    if (this.line.size > 0 || this.leasing > 0) return false
+    if (this.line.size > 0) return false
     for (const thread of this.threads) if (!thread.isIdle) return false
     return this.inlineThread?.isIdle ?? true
   }
@@ -814,6 +844,7 @@ export class Core implements Owner {
       for (const call of [...this.line.takeAll(), ...this.held.takeAll()]) {
         this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
       }
+      this.unlease(0)
       // Nobody waits for these.
       for (const thread of this.threads) {
         if (thread.withIt.every((call) => call.state === "abandoned")) this.stopForGood(thread)

@@ -350,7 +350,8 @@ export class Host {
     import("./hostEffects.ts").then(
       (effects) => {
         this.effects = effects
-        return go(effects)
+        go(effects)
+        return this.resume()
       },
       (error) => {
         this.fail(activity, error)
@@ -698,6 +699,7 @@ class IteratorSource implements Source {
   /** A step that was begun, and had not ended when the last pull gave what it had. */
   private pending: PromiseLike<IteratorResult<unknown>> | undefined = undefined
   private ended = false
+  private failure: { readonly error: unknown } | undefined = undefined
 
   constructor(iterator: Iterator<unknown> | AsyncIterator<unknown>, now: () => number) {
     this.iterator = iterator
@@ -707,8 +709,17 @@ class IteratorSource implements Source {
   pull(activity: Activity): unknown {
     const items: Array<unknown> = []
     const until = this.now() + pullLimits.millis
+    if (this.failure !== undefined) throw this.failure.error
     while (!this.ended && items.length < pullLimits.items && this.now() < until && !activity.aborted) {
-      const step = this.pending ?? this.iterator.next()
+      let step
+      try {
+        step = this.pending ?? this.iterator.next()
+      } catch (error) {
+        if (items.length === 0) throw error
+        // What came before it is given first.
+        this.failure = { error }
+        break
+      }
       if (isThenable(step)) return this.pullAsync(items, until, step as PromiseLike<IteratorResult<unknown>>)
       this.take(step as IteratorResult<unknown>, items)
     }
@@ -725,6 +736,7 @@ class IteratorSource implements Source {
       this.pending = step
       // What is there goes out when the next item takes its time.
       const result = items.length === 0 ? await step : await soon(step)
+      // Also when it failed: the next pull finds it pending, and fails.
       if (result === undefined) return [items, false]
       this.pending = undefined
       this.take(result, items)
@@ -745,7 +757,10 @@ class IteratorSource implements Source {
 
 /** The value of a promise that is fulfilled before anything else happens, or `undefined`. */
 const soon = <A>(promise: PromiseLike<A>): Promise<A | undefined> =>
-  Promise.race([promise, new Promise<undefined>((resolve) => setTimeout(resolve, 0, undefined))])
+  Promise.race([
+    Promise.resolve(promise).catch(() => undefined),
+    new Promise<undefined>((resolve) => setTimeout(resolve, 0, undefined))
+  ])
 
 // -----------------------------------------------------------------------------
 // Helpers

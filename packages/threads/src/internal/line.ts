@@ -56,9 +56,13 @@ export class Line {
     if (this.calls.length - this.first - this.size > slack + this.size) this.compact()
   }
 
-  /** Everything that waits; the line is empty afterwards. */
+  /**
+   * Everything that waits, as new; the line is empty afterwards. What is done with the first may make the others' callers
+   * give up: look at the state of each before its turn.
+   */
   takeAll(): ReadonlyArray<Call> {
     const all = this.calls.slice(this.first).filter((_) => _.state === "line")
+    for (const call of all) call.state = "new"
     this.calls = []
     this.first = this.size = 0
     return all

@@ -135,7 +135,17 @@ export const withNumbers = (
   numberOf: (remote: unknown) => number | { readonly error: unknown } | undefined
 ): Sendable => {
   const objects: Array<ReadonlyArray<string | number>> = []
+  /** Copies by what they are of: what is in two places stays one thing, and a cycle a cycle. */
+  const copies = new Map<object, unknown>()
   let failure: { readonly error: unknown } | undefined
+  const fill = (
+    copy: any,
+    entries: Iterable<readonly [string | number, unknown]>,
+    path: ReadonlyArray<string | number>
+  ) => {
+    for (const [key, child] of entries) copy[key] = visit(child, [...path, key])
+    return copy as unknown
+  }
   const visit = (value: unknown, path: ReadonlyArray<string | number>): unknown => {
     if (typeof value === "function") {
       const number = numberOf(value)
@@ -147,13 +157,12 @@ export const withNumbers = (
       objects.push(path)
       return number
     }
-    if (Array.isArray(value)) return value.map((child, i) => visit(child, [...path, i]))
-    if (typeof value === "object" && value !== null && isPlain(value)) {
-      return Object.fromEntries(
-        Object.entries(value).map(([key, child]) => [key, visit(child, [...path, key])])
-      )
-    }
-    return value
+    if (typeof value !== "object" || value === null) return value
+    if (copies.has(value)) return copies.get(value)
+    const copy = Array.isArray(value) ? [] : isPlain(value) ? {} : undefined
+    if (copy === undefined) return value
+    copies.set(value, copy)
+    return fill(copy, Array.isArray(value) ? value.entries() : Object.entries(value), path)
   }
   const sent = args.map((arg, i) => visit(arg, [i]))
   return (

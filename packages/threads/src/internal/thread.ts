@@ -134,6 +134,11 @@ export class Thread {
     return this.load + estimateOf(call) <= aheadBudget
   }
 
+  /** Whether it may go on working although it is to go. */
+  get mayBeSpared(): boolean {
+    return this.state === "ready" && !this.quarantined && this.objects > 0 && this.unpinned < this.concurrency
+  }
+
   get hasSlot(): boolean {
     return this.memory === undefined || this.inFlight < slotsPerThread
   }
@@ -221,8 +226,8 @@ export class Thread {
   }
 
   private sendWithRemotes(call: Call, operation: ReadonlyArray<any>): void {
-    const sendable = this.owner.sendable(call, this)
     try {
+      const sendable = this.owner.sendable(call, this)
       if ("error" in sendable) throw sendable.error
       const extra: Extra | undefined =
         sendable.objects === undefined ? operation[3] : { ...operation[3], objects: sendable.objects }
