@@ -186,13 +186,13 @@ export class StaleRemote extends Schema.TaggedError<StaleRemote>()("StaleRemote"
   pool: Schema.String,
   task: Schema.String,
   thread: Schema.Number,
-  reason: Schema.Literals(["threadEnded", "released", "otherPool"])
+  reason: Schema.Literals(["threadEnded", "released", "otherThread"])
 }) {
   override get message(): string {
     const why = {
       threadEnded: `thread ${this.thread} ended, and the object with it. Make a new proxy`,
       released: "it was released: its scope has closed",
-      otherPool: `it lives in thread ${this.thread}, and the call is for another one. Make both in one thread`
+      otherThread: `it lives in thread ${this.thread}, and the call is for another one. Make both in one thread`
     }[this.reason]
     return `${this.task}: the object is not there: ${why}`
   }

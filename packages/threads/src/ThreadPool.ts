@@ -236,7 +236,10 @@ export interface Stats extends Pool.Stats {
   readonly threads: ReadonlyArray<ThreadStats>
   /** Calls that are with threads. */
   readonly running: number
-  /** Total of calls that went to a thread. */
+  /**
+   * Total of calls. Each is `pending`, or `running`, or has `succeeded`, `failed`, been `interrupted`, `timedOut`, `crashed`
+   * or been `rejected`. (A call that was interrupted or timed out counts as `running` too until its task has stopped.)
+   */
   readonly calls: number
   readonly succeeded: number
   readonly failed: number
@@ -244,7 +247,7 @@ export interface Stats extends Pool.Stats {
   readonly timedOut: number
   /** Calls that failed because their thread ended. */
   readonly crashed: number
-  /** Calls that were turned away by `maxQueue`. */
+  /** Calls that were turned away: `maxQueue`, a closed pool, no thread to be had, an object that is gone. */
   readonly rejected: number
   /** Calls that went back to the line because the thread that had them stood still, or ended. */
   readonly moved: number
@@ -580,11 +583,11 @@ export const events: Stream.Stream<PoolEvent.PoolEvent | ThreadEvent, never, Thr
   Effect.map(ThreadPool, ({ core }) => {
     const ofCalls = Stream.unwrap(
       Effect.acquireRelease(
-        Effect.map(PubSub.subscribe(core.events), (subscription) => {
-          core.listeners++
+        Effect.map(PubSub.subscribe(core.tally.events), (subscription) => {
+          core.tally.listeners++
           return Stream.fromSubscription(subscription)
         }),
-        () => Effect.sync(() => core.listeners--)
+        () => Effect.sync(() => core.tally.listeners--)
       )
     )
     const ofThreads = Stream.filter(

@@ -5,34 +5,30 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as PubSub from "effect/PubSub"
 import * as References from "effect/References"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { Pool, PoolError } from "@cenote/pool"
 import {
-  NotCloneable,
   QueueFull,
   SpawnFailed,
-  StaleRemote,
-  TaskFailed,
   TaskTimeout,
-  ThreadCrashed,
+  type ThreadCrashed,
   type ThreadError,
   ThreadPoolClosed
 } from "../ThreadError.ts"
-import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
 import type { Call, Handle } from "./call.ts"
-import { findUncloneable } from "./clone.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
 import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
 import type { Settings } from "./options.ts"
+import { crashed, misused, refusal, stale, taskFailed, unsendable } from "./outcome.ts"
 import { type Config, type Extra, Status, ToThread, type WireLog, type WireSpan } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
 import { Remotes, withNumbers } from "./remotes.ts"
 import type { Owner, Reply, Sendable, Thread } from "./thread.ts"
+import type { Tally } from "./tally.ts"
 import type { Timers } from "./timers.ts"
 
 /** How long a call that was sent ahead stays with a thread that makes no progress while another is idle: milliseconds. */
@@ -55,7 +51,7 @@ export class Core implements Owner {
   readonly timers: Timers
   readonly pool: Pool.Pool<Thread, SpawnFailed>
   readonly remotes: Remotes
-  readonly events: PubSub.PubSub<ThreadEvent>
+  readonly tally: Tally
   state: "open" | "closed" = "open"
   /** Calls that no thread has. */
   readonly line = new Line()
@@ -86,31 +82,13 @@ export class Core implements Owner {
   /** Those who wait until nothing is with any thread. */
   private readonly whenAtRest = new Set<() => void>()
 
-  readonly totals = {
-    calls: 0,
-    succeeded: 0,
-    failed: 0,
-    interrupted: 0,
-    timedOut: 0,
-    crashed: 0,
-    rejected: 0,
-    moved: 0,
-    crashes: 0,
-    killed: 0,
-    quarantined: 0,
-    /** Milliseconds. */
-    waited: 0,
-    ran: 0,
-    transport: 0
-  }
-
   private readonly dispatcher: SchedulerDispatcher
 
   constructor(options: {
     readonly settings: Settings
     readonly timers: Timers
     readonly pool: Pool.Pool<Thread, SpawnFailed>
-    readonly events: PubSub.PubSub<ThreadEvent>
+    readonly tally: Tally
     readonly dispatcher: SchedulerDispatcher
     readonly makeInline: (owner: Core) => Thread
     readonly onlyInline: boolean
@@ -118,7 +96,7 @@ export class Core implements Owner {
     this.settings = options.settings
     this.timers = options.timers
     this.pool = options.pool
-    this.events = options.events
+    this.tally = options.tally
     this.dispatcher = options.dispatcher
     this.makeInline = options.makeInline
     this.onlyInline = options.onlyInline
@@ -148,6 +126,12 @@ export class Core implements Owner {
   // ---------------------------------------------------------------------------
 
   submit(call: Call, inline: boolean): void {
+    this.tally.totals.calls++
+    this.place(call, inline)
+  }
+
+  /** Sends a call on its way, unless its caller has given up. */
+  private place(call: Call, inline: boolean): void {
     if (call.state !== "new") return
     if (this.state === "closed")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
@@ -174,14 +158,10 @@ export class Core implements Owner {
   private submitPinned(call: Call, handle: Handle): void {
     const { thread } = handle
     const reason = handle.released ? "released" : thread.state === "ready" ? undefined : "threadEnded"
-    if (reason !== undefined) return this.refuse(call, this.stale(call, thread, reason))
+    if (reason !== undefined) return this.refuse(call, stale(this.name, call, thread, reason))
     if (thread.hasSlot && thread.backlog.size === 0) this.send(thread, call)
     else thread.backlog.push(call)
     this.schedule()
-  }
-
-  private stale(call: Call, thread: Thread, reason: StaleRemote["reason"]): StaleRemote {
-    return new StaleRemote({ pool: this.name, task: call.name, thread: thread.id, reason })
   }
 
   private hasRoom(call: Call): boolean {
@@ -191,8 +171,7 @@ export class Core implements Owner {
   }
 
   private reject(call: Call): void {
-    this.totals.rejected++
-    this.tell("CallRejected", { task: call.name, fiber: call.fiber.id })
+    this.tally.tell("CallRejected", { task: call.name, fiber: call.fiber.id })
     const { maxQueue } = this.settings
     let running = 0
     for (const thread of this.threads) running += thread.inFlight
@@ -202,6 +181,7 @@ export class Core implements Owner {
   private refuse(call: Call, error: ThreadError): void {
     if (call.state !== "new") return
     call.state = "done"
+    this.tally.totals.rejected++
     call.resume(Exit.fail(error))
   }
 
@@ -315,7 +295,7 @@ export class Core implements Owner {
 
   private send(thread: Thread, call: Call, now = this.timers.now()): void {
     thread.send(call, now)
-    this.totals.calls++
+    this.tally.totals.sent++
     if (this.settings.taskTimeout !== Infinity && thread !== this.inlineThread) {
       call.cancelTimer = this.timers.after(this.settings.taskTimeout, () => this.timedOut(call))
     }
@@ -395,8 +375,7 @@ export class Core implements Owner {
       this.watching = false
       const now = this.timers.now()
       for (const thread of this.threads) {
-        if (thread.unpinned > thread.concurrency && now - thread.lastReplyAt >= patience)
-          this.takeBack(thread)
+        if (mayHaveAhead(thread) && now - thread.lastReplyAt >= patience) this.takeBack(thread)
       }
       this.pump()
     })
@@ -420,8 +399,9 @@ export class Core implements Owner {
     for (const call of taken) call.cancelTimer?.()
     // A thread gives slots in no order: their numbers do not tell who came first.
     this.line.unshift(taken.toSorted((a, b) => a.submittedAt - b.submittedAt))
-    this.totals.moved += taken.length
-    this.tell("CallsMoved", { thread: thread.id, count: taken.length })
+    this.tally.totals.moved += taken.length
+    this.tally.totals.sent -= taken.length
+    this.tally.tell("CallsMoved", { thread: thread.id, count: taken.length })
     return taken.length
   }
 
@@ -448,7 +428,7 @@ export class Core implements Owner {
     reply: Reply | undefined,
     exit: Exit.Exit<unknown, unknown>
   ): void {
-    const outcome: Outcome =
+    const outcome =
       reply === undefined
         ? "crashed"
         : reply.status === Status.interrupted
@@ -456,34 +436,11 @@ export class Core implements Owner {
           : Exit.isSuccess(exit)
             ? "succeeded"
             : "failed"
-    this.account(thread, call, outcome, reply)
+    this.tally.ended(thread, call, outcome, reply)
     if (this.settings.logFailures && Exit.isFailure(exit) && outcome === "failed") {
       this.timers.fork(Effect.logError(`${call.name} failed in thread ${thread.id}`, exit.cause))
     }
     call.resume(exit)
-  }
-
-  private account(thread: Thread, call: Call, outcome: Outcome, reply: Reply | undefined): void {
-    const ran = reply?.ran ?? 0
-    const waited = call.sentAt - call.submittedAt
-    const transport = reply === undefined ? 0 : Math.max(0, thread.lastReplyAt - call.sentAt - ran)
-    const { totals } = this
-    totals[outcome]++
-    totals.waited += waited
-    totals.ran += ran
-    totals.transport += transport
-    if (this.listeners > 0) {
-      const { name: task } = call
-      this.tell("CallEnded", {
-        thread: thread.id,
-        task,
-        fiber: call.fiber.id,
-        outcome,
-        waited,
-        ran,
-        transport
-      })
-    }
   }
 
   private exitOf(thread: Thread, call: Call, { status, value }: Reply): Exit.Exit<unknown, unknown> {
@@ -498,7 +455,13 @@ export class Core implements Owner {
         if (call.wantsStream) return Exit.succeed({ handle } satisfies SourceHandle)
         this.letGo(handle)
         return Exit.fail(
-          this.misused(thread, call, "it gave a generator or a Stream", "Use what the call gives as a Stream")
+          misused(
+            this.name,
+            thread.id,
+            call.name,
+            "it gave a generator or a Stream",
+            "Use what the call gives as a Stream"
+          )
         )
       }
       case Status.failed:
@@ -506,54 +469,12 @@ export class Core implements Owner {
       case Status.interrupted:
         return Exit.interrupt()
       case Status.stale:
-        return Exit.fail(this.stale(call, thread, "released"))
+        return Exit.fail(stale(this.name, call, thread, "released"))
       case Status.notCloneable:
-        return Exit.fail(
-          new NotCloneable({
-            pool: this.name,
-            task: call.name,
-            path: value.path,
-            found: value.found,
-            hint: "Give plain data, or keep the object in its thread with ThreadPool.proxy"
-          })
-        )
+        return Exit.fail(unsendable(this.name, call, value))
       default:
-        return Exit.fail(this.taskFailed(thread, call, value))
+        return Exit.fail(taskFailed(this.name, thread, call, value))
     }
-  }
-
-  private misused(thread: Thread, call: Call, reason: string, hint: string): TaskFailed {
-    return new TaskFailed({
-      pool: this.name,
-      task: call.name,
-      thread: thread.id,
-      className: "TypeError",
-      reason,
-      properties: {},
-      hint,
-      cause: undefined
-    })
-  }
-
-  private taskFailed(thread: Thread, call: Call, wire: any): TaskFailed {
-    const failed = new TaskFailed({
-      pool: this.name,
-      task: call.name,
-      thread: thread.id,
-      className: wire.className,
-      reason: wire.message,
-      properties: wire.properties,
-      hint:
-        wire.unknownName === undefined
-          ? undefined
-          : `Only the source of the function is sent, and ${wire.unknownName} is not in it. Pass it as an argument, or put the function into a module and use ThreadPool.module`,
-      cause: decodeError(wire)
-    })
-    if (wire.stack !== undefined) {
-      const stack = `${failed.stack ?? failed.message}\n    in thread ${thread.id}: ${wire.stack}`
-      Object.defineProperty(failed, "stack", { value: stack, configurable: true, writable: true })
-    }
-    return failed
   }
 
   heard(thread: Thread): void {
@@ -573,23 +494,8 @@ export class Core implements Owner {
     call.cancelTimer?.()
     if (call.state !== "sent") return
     call.state = "done"
-    this.totals.failed++
-    const place = findUncloneable(call.args, "arguments") ?? { path: "arguments", found: String(error) }
-    call.resume(
-      Exit.fail(
-        error instanceof StaleRemote
-          ? error
-          : new NotCloneable({
-              pool: this.name,
-              task: call.name,
-              path: place.path,
-              found: place.found,
-              hint: place.found.includes("function")
-                ? "Send plain data; code belongs into a module (ThreadPool.module)"
-                : undefined
-            })
-      )
-    )
+    this.tally.totals.failed++
+    call.resume(Exit.fail(refusal(this.name, call, error)))
     this.schedule()
   }
 
@@ -602,12 +508,12 @@ export class Core implements Owner {
     if (call.state === "line" || call.state === "new") {
       if (call.state === "line") call.line!.leave(call)
       call.state = "done"
-      this.totals.interrupted++
+      this.tally.totals.interrupted++
       return this.checkRest()
     }
     const { thread } = call
     if (call.state !== "sent" || thread === undefined) return
-    this.account(thread, call, "interrupted", undefined)
+    this.tally.ended(thread, call, "interrupted", undefined)
     this.stop(thread, call)
   }
 
@@ -615,7 +521,7 @@ export class Core implements Owner {
     const { thread } = call
     if (call.state !== "sent" || thread === undefined) return
     const timeout = Duration.millis(this.settings.taskTimeout)
-    this.account(thread, call, "timedOut", undefined)
+    this.tally.ended(thread, call, "timedOut", undefined)
     this.stop(thread, call)
     call.resume(Exit.fail(new TaskTimeout({ pool: this.name, task: call.name, thread: thread.id, timeout })))
   }
@@ -637,7 +543,7 @@ export class Core implements Owner {
 
   /** A call did not stop: stops its thread, or keeps away from it. */
   private stopThread(thread: Thread, call: Call): void {
-    if (call.unkillable || thread.channel?.terminate === undefined) {
+    if (thread.withIt.some(({ unkillable }) => unkillable) || thread.channel?.terminate === undefined) {
       if (!thread.quarantined && thread !== this.inlineThread) this.quarantine(thread, call)
       return
     }
@@ -647,8 +553,8 @@ export class Core implements Owner {
 
   private quarantine(thread: Thread, call: Call): void {
     thread.quarantined = true
-    this.totals.quarantined++
-    this.tell("ThreadQuarantined", { thread: thread.id, task: call.name })
+    this.tally.totals.quarantined++
+    this.tally.tell("ThreadQuarantined", { thread: thread.id, task: call.name })
     this.takeBack(thread)
     if (!thread.retiring) this.retire(thread)
     // Its place is free for another; the thread ends when its calls have.
@@ -669,39 +575,27 @@ export class Core implements Owner {
     const calls = thread.abandon(now)
     this.alive.delete(thread)
     const failing = calls.filter((call) => call.state === "sent")
+    // All of them before any of them hears: what one caller does then may make another give up.
+    for (const call of failing) call.state = "done"
     for (const call of calls) {
       call.cancelTimer?.()
       if (call.state === "abandoned") call.state = "done"
     }
     const told = { thread: thread.id, failed: failing.length, moved }
     if (reason === "killed") {
-      this.totals.killed++
-      this.tell("ThreadKilled", told)
+      this.tally.totals.killed++
+      this.tally.tell("ThreadKilled", told)
     } else {
-      this.totals.crashes++
-      this.tell("ThreadCrashed", { ...told, reason })
+      this.tally.totals.crashes++
+      this.tally.tell("ThreadCrashed", { ...told, reason })
     }
     if (thread.leased) this.giveBack(thread)
     else if (!thread.retiring) this.retire(thread)
-    for (const call of thread.backlog.takeAll()) this.refuse(call, this.stale(call, thread, "threadEnded"))
-    // All of them first: what one caller does then may make another give up.
-    for (const call of failing) call.state = "done"
+    for (const call of thread.backlog.takeAll())
+      this.refuse(call, stale(this.name, call, thread, "threadEnded"))
     for (const call of failing) {
-      this.finished(
-        thread,
-        call,
-        undefined,
-        Exit.fail(
-          new ThreadCrashed({
-            pool: this.name,
-            task: call.name,
-            thread: thread.id,
-            started: started.get(call) ?? true,
-            reason,
-            cause
-          })
-        )
-      )
+      const error = crashed(this.name, call, thread, started.get(call) ?? true, reason, cause)
+      this.finished(thread, call, undefined, Exit.fail(error))
     }
     this.schedule()
   }
@@ -742,7 +636,7 @@ export class Core implements Owner {
         Pool.resize(this.pool, { min, max }),
         Effect.sync(() => {
           this.unlease(max)
-          if (max === 0) for (const call of this.line.takeAll()) this.submit(call, false)
+          if (max === 0) for (const call of this.line.takeAll()) this.place(call, false)
           this.pump()
         })
       )
@@ -753,8 +647,10 @@ export class Core implements Owner {
   drain(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.state === "closed") return Effect.void
-      if (this.draining === undefined) {
-        const drained = (this.draining = Deferred.makeUnsafe<void>())
+      let drained = this.draining
+      if (drained === undefined) {
+        const own = Deferred.makeUnsafe<void>()
+        drained = this.draining = own
         // Not in the caller's fiber: a drain that was begun must end, or nothing would run again.
         this.timers
           .fork(
@@ -765,11 +661,11 @@ export class Core implements Owner {
           )
           .addObserver(() => {
             this.draining = undefined
-            for (const call of this.held.takeAll()) this.submit(call, false)
-            Deferred.doneUnsafe(drained, Exit.void)
+            for (const call of this.held.takeAll()) this.place(call, false)
+            Deferred.doneUnsafe(own, Exit.void)
           })
       }
-      return Deferred.await(this.draining)
+      return Deferred.await(drained)
     })
   }
 
@@ -805,7 +701,7 @@ export class Core implements Owner {
       }
       return Effect.andThen(
         Fiber.join(allGone),
-        Effect.sync(() => this.tell("Drained", {}))
+        Effect.sync(() => this.tally.tell("Drained", {}))
       )
     })
   }
@@ -857,7 +753,7 @@ export class Core implements Owner {
             thread.state = "closing"
             this.giveBack(thread)
           }
-          PubSub.endUnsafe(this.events)
+          this.tally.close()
         })
       )
     })
@@ -879,23 +775,30 @@ export class Core implements Owner {
     const { context } = call.fiber
     const span = context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
     const minimumLogLevel = context.mapUnsafe.get(References.MinimumLogLevel.key) as string | undefined
-    const references = this.settings.references.flatMap((reference) =>
-      context.mapUnsafe.has(reference.key) ? [[reference.key, Context.get(context, reference)] as const] : []
-    )
-    if (span === undefined && minimumLogLevel === undefined && references.length === 0) return undefined
+    const references = this.referencesIn(context)
+    if (span === undefined && minimumLogLevel === undefined && references === undefined) return undefined
     return {
       span:
         span === undefined
           ? undefined
           : { traceId: span.traceId, spanId: span.spanId, sampled: span.sampled },
-      references: references.length === 0 ? undefined : references,
+      references,
       minimumLogLevel
     }
   }
 
+  /** The chosen references that the caller has set. */
+  private referencesIn(context: Context.Context<never>): Extra["references"] {
+    const { references } = this.settings
+    if (references.length === 0) return undefined
+    return references
+      .filter(({ key }) => context.mapUnsafe.has(key))
+      .map((reference) => [reference.key, Context.get(context, reference)] as const)
+  }
+
   sendable(call: Call, thread: Thread): Sendable {
     const wrong = (handle: Handle): unknown =>
-      this.stale(call, handle.thread, handle.released ? "released" : "otherPool")
+      stale(this.name, call, handle.thread, handle.released ? "released" : "otherThread")
     return withNumbers(call.args, (remote) => {
       const handle = handleOf(remote)
       if (handle === undefined) return undefined
@@ -910,22 +813,6 @@ export class Core implements Owner {
   span(call: Call | undefined, span: WireSpan): void {
     if (call === undefined) replayLateSpan(this.timers.context, span)
     else (call.spans ??= new SpanReplay(call.fiber.context)).tell(span)
-  }
-
-  // ---------------------------------------------------------------------------
-  // Events
-  // ---------------------------------------------------------------------------
-
-  /** Whether anybody listens. */
-  listeners = 0
-
-  private tell<Tag extends ThreadEvent["_tag"]>(
-    tag: Tag,
-    fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
-  ): void {
-    if (this.listeners === 0) return
-    const at = this.timers.clock.currentTimeMillisUnsafe()
-    PubSub.publishUnsafe(this.events, { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent)
   }
 }
 

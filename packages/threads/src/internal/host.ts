@@ -213,7 +213,7 @@ export class Host {
       return this.load(target.url).then((module) => {
         const Class = exportOf(module, target.url, target.name)
         if (typeof Class !== "function") throw new TypeError(`${target.name} of ${target.url} is not a class`)
-        const made = activity.inside(() => Reflect.construct(Class, actual) as object)
+        const made = activity.insideLate(() => Reflect.construct(Class, actual) as object)
         return new Keep(made, { wrap: target.wrap, dispose: true })
       })
     }
@@ -224,11 +224,11 @@ export class Host {
       case "call": {
         const method: unknown = value[name]
         if (typeof method !== "function") throw new TypeError(missing(value, name, "is not a method"))
-        return this.wrapped(object!, name, method.apply(value, actual))
+        return this.wrapped(activity, object!, name, method.apply(value, actual))
       }
       case "get":
         if (!(Object(name) in Object(value))) throw new TypeError(missing(value, name, "does not exist"))
-        return this.wrapped(object!, name, value[name])
+        return this.wrapped(activity, object!, name, value[name])
       case "set":
         value[name] = actual[0]
         return undefined
@@ -237,6 +237,7 @@ export class Host {
           throw new TypeError(`the object (${describeClass(value)}) cannot be called`)
         }
         return this.wrapped(
+          activity,
           object!,
           "",
           typeof value === "function" ? value(...actual) : value[callKey](...actual)
@@ -276,7 +277,7 @@ export class Host {
       if (spec.kind === "value") return value
       if (typeof value !== "function") throw new TypeError(`${spec.name} of ${spec.url} is not a function`)
       this.functions[number] = value
-      return activity.inside(() => value.apply(activity, args) as unknown)
+      return activity.insideLate(() => value.apply(activity, args) as unknown)
     })
   }
 
@@ -297,11 +298,17 @@ export class Host {
   }
 
   /** A result of an object, kept here when its class or what gave it says so. */
-  private wrapped(object: ObjectEntry, name: PropertyKey, result: unknown): unknown {
+  private wrapped(activity: Activity, object: ObjectEntry, name: PropertyKey, result: unknown): unknown {
     const { wrap } = object
     if (wrap === undefined) return result
-    if (isThenable(result)) return Promise.resolve(result).then((value) => this.wrapped(object, name, value))
+    if (isThenable(result))
+      return Promise.resolve(result).then((value) => this.wrapped(activity, object, name, value))
     if ((typeof result !== "object" || result === null) && typeof result !== "function") return result
+    if (streamKey in result || isGenerator(result)) return result
+    if (effectKey in result) {
+      activity.finish = (value) => this.wrapped(activity, object, name, value)
+      return result
+    }
     return wrap.names.includes(String(name)) || classNames(result).some((_) => wrap.types.includes(_))
       ? new Keep(result, { wrap })
       : result
@@ -593,13 +600,16 @@ export interface Source {
 export class Activity implements Task {
   readonly call: Call
   readonly object: ObjectEntry | undefined
-  readonly began: number
+  /** When its own code began, in milliseconds. */
+  began: number
   readonly thread: number
   readonly host: Host
   private readonly memory: Int32Array | undefined
   private readonly taskTimeout: number | undefined
   private wasAborted = false
   private controller: AbortController | undefined = undefined
+  /** What to make of what its Effect gives. */
+  finish: ((value: unknown) => unknown) | undefined = undefined
   /** What else is to be done when it is aborted: interrupting its fiber. */
   onAbort: (() => void) | undefined = undefined
 
@@ -628,6 +638,12 @@ export class Activity implements Task {
       return this.host.fail(this, error)
     }
     this.host.settle(this, result)
+  }
+
+  /** {@link inside} after something had to be loaded for it, which is not its own time. */
+  insideLate<A>(task: () => A): A {
+    this.began = this.host.environment.now()
+    return this.inside(task)
   }
 
   inside<A>(task: () => A): A {

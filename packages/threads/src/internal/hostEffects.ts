@@ -25,8 +25,9 @@ export const run = (
 ): void => {
   const context = contextOf(activity, () => host.slotOf(activity))
   follow(host, activity, Effect.runForkWith(context)(effect as Effect.Effect<unknown, unknown>), (exit) => {
-    if (Exit.isSuccess(exit)) host.settle(activity, exit.value)
-    else endFailed(host, activity, exit.cause)
+    if (Exit.isSuccess(exit)) {
+      host.settle(activity, activity.finish === undefined ? exit.value : activity.finish(exit.value))
+    } else endFailed(host, activity, exit.cause)
   })
 }
 

@@ -6,9 +6,10 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
-import { TaskFailed } from "../ThreadError.ts"
+import type { TaskFailed } from "../ThreadError.ts"
 import { Call, type Handle, type RemoteFunction } from "./call.ts"
 import type { Core, SourceHandle } from "./core.ts"
+import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
 import { Inline, ThreadPool, Unkillable } from "./service.ts"
@@ -21,17 +22,22 @@ export interface Spec {
   readonly args: ReadonlyArray<unknown>
 }
 
+/** Evaluated with the fiber at hand: one step less than a class of `Effectable` takes. */
+const Evaluated = function () {} as unknown as new () => Effect.Effect<any, any, any>
+Evaluated.prototype = Effectable.Prototype<Invocation>({
+  label: "Invocation",
+  evaluate(fiber) {
+    return submit(fiber, this.spec, false)
+  }
+})
+
 /** A call that has not been made: run as an Effect it gives the result, run as a Stream what a generator yields. */
-export class Invocation extends Effectable.Class<any, any, any> {
-  private readonly spec: Spec
+export class Invocation extends Evaluated {
+  readonly spec: Spec
 
   constructor(spec: Spec) {
     super()
     this.spec = spec
-  }
-
-  asEffect(): Effect.Effect<any, any, any> {
-    return perform(this.spec, false)
   }
 
   /** This, {@link Stream.TypeId} and `pipe` are all that a Stream is. */
@@ -114,17 +120,14 @@ const coreOf = (spec: Spec): Effect.Effect<Core, never, any> =>
 const isSource = (result: unknown): result is SourceHandle =>
   typeof result === "object" && result !== null && "handle" in result && result.handle !== undefined
 
-const notAStream = (core: Core, spec: Spec, result: unknown): TaskFailed =>
-  new TaskFailed({
-    pool: core.name,
-    task: spec.name,
-    thread: 0,
-    className: "TypeError",
-    reason: `it gave ${result === null ? "null" : typeof result}, which is no generator and no Stream`,
-    properties: {},
-    hint: "Use what the call gives as an Effect",
-    cause: undefined
-  })
+const notAStream = (core: Core, { name }: Spec, result: unknown): TaskFailed =>
+  misused(
+    core.name,
+    0,
+    name,
+    `it gave ${result === null ? "null" : typeof result}, which is no generator and no Stream`,
+    "Use what the call gives as an Effect"
+  )
 
 /** The items in the batches in which the thread gives them, one request a batch: nothing is made before it is wanted. */
 const pullFrom = (core: Core, name: string, handle: Handle): Stream.Stream<unknown, unknown> => {

@@ -10,12 +10,14 @@ import * as Stream from "effect/Stream"
 import { Spawner, type SpawnerFn, WorkerPlatform } from "effect/workers/Worker"
 import { Pool, PoolRegistry } from "@cenote/pool"
 import { SpawnFailed } from "../ThreadError.ts"
+import type { ThreadEvent } from "../ThreadEvent.ts"
 import type { Options } from "../ThreadPool.ts"
 import { Core } from "./core.ts"
 import { startInline } from "./inline.ts"
 import { resolve, type Settings } from "./options.ts"
 import { leases, stats } from "./report.ts"
 import { startThread } from "./spawn.ts"
+import { Tally } from "./tally.ts"
 import type { Thread } from "./thread.ts"
 import { Timers } from "./timers.ts"
 
@@ -78,11 +80,12 @@ const makeCore = Effect.fnUntraced(function* (
     Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe())
   )
   const context: Context.Context<Scope.Scope> = yield* Effect.context<Scope.Scope>()
+  const clock = Context.get(context, Clock)
   const core: Core = new Core({
     settings,
-    timers: new Timers(context, Context.get(context, Clock)),
+    timers: new Timers(context, clock),
     pool,
-    events: yield* PubSub.sliding<any>(eventCapacity),
+    tally: new Tally(name, clock, yield* PubSub.sliding<ThreadEvent>(eventCapacity)),
     dispatcher: Context.get(context, Scheduler.Scheduler).makeDispatcher(),
     makeInline: startInline,
     onlyInline

@@ -10,12 +10,12 @@ import type { Thread } from "./thread.ts"
 export const stats = (core: Core): Effect.Effect<Stats> =>
   Effect.map(Pool.stats(core.pool), (ofPool) => {
     const now = core.timers.now()
-    const { totals } = core
+    const { sent, ...totals } = core.tally.totals
     const running = [...core.threads].reduce((sum, thread) => sum + thread.inFlight, 0)
     return {
       ...ofPool,
       pending: core.line.size,
-      borrowed: totals.calls,
+      borrowed: sent,
       timeouts: totals.timedOut,
       ...totals,
       running: running + core.inlineRunning,

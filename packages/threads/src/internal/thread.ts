@@ -64,15 +64,16 @@ export class Thread {
   channel: Channel | undefined = undefined
   /** Calls with the thread, by slot. A call that was withdrawn is not there any more, but has its slot. */
   private readonly calls: Array<Call | undefined> = []
-  /** What the call of a slot adds to {@link load}; `-1` marks a call on an object, which adds nothing. */
-  private readonly loads: Array<number> = []
+  /** What the call of a slot counts for in {@link load}, for each slot that is taken; a call on an object: `onObject`. */
+  private readonly loads: Array<number | undefined> = []
   private readonly freeSlots: Array<number> = []
   /** Taken slots: calls that the thread has not replied to, withdrawn ones included. */
   inFlight = 0
   /** Those of them that are not about an object. */
   unpinned = 0
-  /** About how long what is with the thread takes, in milliseconds. */
-  load = 0
+  /** About how long those take whose length is known, in milliseconds, and how many there are besides. */
+  private knownLoad = 0
+  private unknown = 0
   /** Calls on its objects for which there is no slot. */
   readonly backlog = new Line()
   /** Objects in the thread that somebody here still refers to. */
@@ -128,7 +129,8 @@ export class Thread {
   /** Whether a call that any thread can run may be sent now. */
   admits(call: Call): boolean {
     if (this.retiring || this.state !== "ready") return false
-    if (this.unpinned < this.concurrency) return this.hasSlot
+    if (!this.hasSlot) return false
+    if (this.unpinned < this.concurrency) return true
     if (this.memory === undefined || this.unpinned >= mostAhead) return false
     // What is sent ahead must be short, and so must what it waits for.
     return this.load + estimateOf(call) <= aheadBudget
@@ -136,7 +138,18 @@ export class Thread {
 
   /** Whether it may go on working although it is to go. */
   get mayBeSpared(): boolean {
-    return this.state === "ready" && !this.quarantined && this.objects > 0 && this.unpinned < this.concurrency
+    return (
+      this.state === "ready" &&
+      !this.quarantined &&
+      this.objects > 0 &&
+      this.unpinned < this.concurrency &&
+      this.hasSlot
+    )
+  }
+
+  /** About how long what is with the thread takes, in milliseconds. */
+  get load(): number {
+    return this.unknown > 0 ? Infinity : this.knownLoad
   }
 
   get hasSlot(): boolean {
@@ -160,7 +173,8 @@ export class Thread {
     if (this.inFlight++ === 0) this.busySince = now
     if (load !== onObject) {
       this.unpinned++
-      this.load += load
+      if (load === Infinity) this.unknown++
+      else this.knownLoad += load
     }
     this.write(call)
   }
@@ -218,7 +232,7 @@ export class Thread {
       try {
         if (call !== undefined || tag !== ToThread.call) {
           this.post(operation, call === undefined ? [] : transfersOf(call.args))
-        } else this.free(operation[1] as number)
+        } else this.free(operation[1] as number, this.busySince ?? 0)
       } catch {
         if (call !== undefined) this.sendWithRemotes(call, operation)
       }
@@ -236,7 +250,7 @@ export class Thread {
         [...transferablesIn(sendable.args, "movableOnly"), ...transfersOf(call.args)]
       )
     } catch (error) {
-      this.free(call.slot)
+      this.free(call.slot, call.sentAt)
       this.owner.refused(call, error)
     }
   }
@@ -256,8 +270,7 @@ export class Thread {
             there: message[i + 5]
           }
           i += 6
-          this.free(slot)
-          if (this.inFlight === 0) this.rest(now)
+          this.free(slot, now)
           if (call === undefined) break
           this.ended++
           if (reply.status !== Status.withdrawn && call.target instanceof RemoteFunction) {
@@ -285,17 +298,20 @@ export class Thread {
     this.owner.heard(this)
   }
 
-  private free(slot: number): void {
+  private free(slot: number, now: number): void {
+    const load = this.loads[slot]
+    // A reply that was on its way when the thread was given up.
+    if (load === undefined) return
+    this.loads[slot] = undefined
     this.calls[slot] = undefined
     this.freeSlots.push(slot)
-    this.inFlight--
-    const load = this.loads[slot]!
+    if (--this.inFlight === 0) this.rest(now)
     if (load === onObject) return
     this.unpinned--
-    this.load -= load
-    if (this.unpinned === 0) this.load = 0
-    // Infinity less Infinity.
-    else if (Number.isNaN(this.load)) this.load = Infinity
+    if (load === Infinity) this.unknown--
+    else this.knownLoad -= load
+    // What rounding leaves must not add up.
+    if (this.unpinned === 0) this.knownLoad = 0
   }
 
   private rest(now: number): void {
@@ -341,7 +357,7 @@ export class Thread {
   abandon(now: number): ReadonlyArray<Call> {
     const calls = this.withIt
     this.calls.length = this.loads.length = this.freeSlots.length = 0
-    this.inFlight = this.unpinned = this.load = this.objects = 0
+    this.inFlight = this.unpinned = this.knownLoad = this.unknown = this.objects = 0
     this.outbox = []
     this.rest(now)
     this.state = "closing"

@@ -19,6 +19,7 @@ export const encodeError = (error: unknown, depth = 0): WireError => {
     }
   }
   const errors = read(error, "errors")
+  const cause = read(error, "cause")
   const goesOn = depth < maxDepth
   return {
     className: classNameOf(error),
@@ -27,10 +28,7 @@ export const encodeError = (error: unknown, depth = 0): WireError => {
     isError: true,
     value: undefined,
     properties: ownProperties(error),
-    cause:
-      goesOn && "cause" in error && error.cause !== undefined
-        ? encodeError(error.cause, depth + 1)
-        : undefined,
+    cause: goesOn && cause !== undefined ? encodeError(cause, depth + 1) : undefined,
     errors: goesOn && Array.isArray(errors) ? errors.map((_) => encodeError(_, depth + 1)) : undefined
   }
 }
@@ -55,7 +53,8 @@ const ownProperties = (error: Error): Record<string, unknown> => {
     if (!alreadyEncoded.has(key)) properties[key] = cloneable(read(error, key))
   }
   // Most classes keep their name in the prototype; one that was set on it would be lost otherwise.
-  if (error.name !== classNameOf(error)) properties["name"] = textOf(error.name)
+  const name = read(error, "name")
+  if (name !== undefined && name !== classNameOf(error)) properties["name"] = textOf(name)
   // The same for the tag by which Effect tells errors apart.
   const tag = read(error, "_tag")
   if (typeof tag === "string") properties["_tag"] = tag

@@ -1,0 +1,98 @@
+// What a call comes to for its caller.
+import { NotCloneable, StaleRemote, TaskFailed, ThreadCrashed } from "../ThreadError.ts"
+import type { Call } from "./call.ts"
+import { findUncloneable } from "./clone.ts"
+import { decodeError } from "./decode.ts"
+import type { WireError } from "./protocol.ts"
+import type { Thread } from "./thread.ts"
+
+/** The task threw. */
+export const taskFailed = (pool: string, thread: Thread, call: Call, wire: WireError): TaskFailed => {
+  const failed = new TaskFailed({
+    pool,
+    task: call.name,
+    thread: thread.id,
+    className: wire.className,
+    reason: wire.message,
+    properties: wire.properties,
+    hint:
+      wire.unknownName === undefined
+        ? undefined
+        : `Only the source of the function is sent, and ${wire.unknownName} is not in it. ` +
+          "Pass it as an argument, or put the function into a module and use ThreadPool.module",
+    cause: decodeError(wire)
+  })
+  if (wire.stack !== undefined) {
+    const stack = `${failed.stack ?? failed.message}\n    in thread ${thread.id}: ${wire.stack}`
+    Object.defineProperty(failed, "stack", { value: stack, configurable: true, writable: true })
+  }
+  return failed
+}
+
+/** What the task gave is not what the caller wants. */
+export const misused = (
+  pool: string,
+  thread: number,
+  task: string,
+  reason: string,
+  hint: string
+): TaskFailed =>
+  new TaskFailed({
+    pool,
+    task,
+    thread,
+    className: "TypeError",
+    reason,
+    properties: {},
+    hint,
+    cause: undefined
+  })
+
+export const stale = (pool: string, call: Call, thread: Thread, reason: StaleRemote["reason"]): StaleRemote =>
+  new StaleRemote({ pool, task: call.name, thread: thread.id, reason })
+
+export const crashed = (
+  pool: string,
+  call: Call,
+  thread: Thread,
+  started: boolean,
+  reason: ThreadCrashed["reason"],
+  cause: unknown
+): ThreadCrashed => new ThreadCrashed({ pool, task: call.name, thread: thread.id, started, reason, cause })
+
+/** An argument cannot be sent. */
+export const refusal = (pool: string, call: Call, error: unknown): StaleRemote | NotCloneable => {
+  if (error instanceof StaleRemote) return error
+  const place = placeOf(call.args) ?? { path: "arguments", found: `something that cannot (${String(error)})` }
+  return new NotCloneable({
+    pool,
+    task: call.name,
+    ...place,
+    hint: place.found.includes("function")
+      ? "Send plain data; code belongs into a module (ThreadPool.module)"
+      : undefined
+  })
+}
+
+const placeOf = (args: ReadonlyArray<unknown>) => {
+  try {
+    return findUncloneable(args, "arguments")
+  } catch {
+    // Something in it does not even let itself be looked at.
+    return undefined
+  }
+}
+
+/** The result cannot be sent. */
+export const unsendable = (
+  pool: string,
+  call: Call,
+  place: { readonly path: string; readonly found: string }
+): NotCloneable =>
+  new NotCloneable({
+    pool,
+    task: call.name,
+    path: place.path,
+    found: place.found,
+    hint: "Give plain data, or keep the object in its thread with ThreadPool.proxy"
+  })

@@ -1,0 +1,67 @@
+import type { Clock } from "effect/Clock"
+import * as PubSub from "effect/PubSub"
+import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
+import type { Call } from "./call.ts"
+import type { Reply, Thread } from "./thread.ts"
+
+/** What a thread pool counts, and tells those who listen. */
+export class Tally {
+  /** Those who listen now. Nothing is told while there are none. */
+  listeners = 0
+  readonly totals = {
+    calls: 0,
+    sent: 0,
+    succeeded: 0,
+    failed: 0,
+    interrupted: 0,
+    timedOut: 0,
+    crashed: 0,
+    rejected: 0,
+    moved: 0,
+    crashes: 0,
+    killed: 0,
+    quarantined: 0,
+    /** Milliseconds, as the next two. */
+    waited: 0,
+    ran: 0,
+    transport: 0
+  }
+  readonly events: PubSub.PubSub<ThreadEvent>
+  private readonly name: string
+  private readonly clock: Clock
+
+  constructor(name: string, clock: Clock, events: PubSub.PubSub<ThreadEvent>) {
+    this.name = name
+    this.clock = clock
+    this.events = events
+  }
+
+  tell<Tag extends ThreadEvent["_tag"]>(
+    tag: Tag,
+    fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
+  ): void {
+    if (this.listeners === 0) return
+    const at = this.clock.currentTimeMillisUnsafe()
+    const event = { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent
+    PubSub.publishUnsafe(this.events, event)
+  }
+
+  /** A call that was with a thread has ended for its caller; without a reply when the thread has not. */
+  ended(thread: Thread, call: Call, outcome: Outcome, reply: Reply | undefined): void {
+    const ran = reply?.ran ?? 0
+    const waited = call.sentAt - call.submittedAt
+    const transport = reply === undefined ? 0 : Math.max(0, thread.lastReplyAt - call.sentAt - ran)
+    const { totals } = this
+    totals[outcome]++
+    totals.waited += waited
+    totals.ran += ran
+    totals.transport += transport
+    if (this.listeners === 0) return
+    const { fiber, name: task } = call
+    this.tell("CallEnded", { thread: thread.id, task, fiber: fiber.id, outcome, waited, ran, transport })
+  }
+
+  close(): void {
+    PubSub.endUnsafe(this.events)
+  }
+}
