@@ -72,7 +72,8 @@ export class TaskFailed extends Schema.TaggedError<TaskFailed>()("TaskFailed", {
  * **Details**
  *
  * `started` says whether the task had begun. What had not can be run again without harm; calls that any thread can
- * run are moved to another thread instead of failing, so that only a call on a pinned object sees `false`.
+ * run are moved to another thread instead of failing, so that only a call on an object, or one whose arguments were moved,
+ * sees `false`.
  *
  * @category errors
  * @since 0.1.0
@@ -90,7 +91,7 @@ export class ThreadCrashed extends Schema.TaggedError<ThreadCrashed>()("ThreadCr
       exit: "the thread exited",
       error: "an error that nobody caught ended the thread",
       outOfMemory: "the thread ran out of memory; raise resourceLimits, or split the work",
-      killed: "the thread was stopped, because a call on it did not stop when it was told to"
+      killed: "the thread was stopped: a task on it did not stop when it was told to, or the pool closed"
     }[this.reason]
     const cause = this.cause === undefined ? "" : ` (${messageOf(this.cause)})`
     const state = this.started ? "was running" : "had not started"
@@ -186,13 +187,13 @@ export class StaleRemote extends Schema.TaggedError<StaleRemote>()("StaleRemote"
   pool: Schema.String,
   task: Schema.String,
   thread: Schema.Number,
-  reason: Schema.Literals(["threadEnded", "released", "otherThread"])
+  reason: Schema.Literals(["threadEnded", "released", "elsewhere"])
 }) {
   override get message(): string {
     const why = {
       threadEnded: `thread ${this.thread} ended, and the object with it. Make a new proxy`,
       released: "it was released: its scope has closed",
-      otherThread: `it lives in thread ${this.thread}, and the call is for another one. Make both in one thread`
+      elsewhere: `it lives in thread ${this.thread}, where this call cannot go. Make what belongs together in one thread`
     }[this.reason]
     return `${this.task}: the object is not there: ${why}`
   }

@@ -55,6 +55,8 @@ export class Call {
   /** Whether what cannot be kept as a value may be kept as a source to pull from. */
   readonly wantsStream: boolean
   readonly unkillable: boolean
+  /** Whether something in its arguments moves, so that it can be sent only once. */
+  movesArguments: boolean
   /**
    * Who has it: the line, the outbox or the memory of a thread, or nobody any more. In the state `abandoned` a thread
    * has it, and the caller has been told already.
@@ -82,6 +84,7 @@ export class Call {
       readonly pinned: Handle | undefined
       readonly wantsStream: boolean
       readonly unkillable: boolean
+      readonly movesArguments: boolean
     },
     now: number
   ) {
@@ -93,6 +96,7 @@ export class Call {
     this.pinned = options.pinned
     this.wantsStream = options.wantsStream
     this.unkillable = options.unkillable
+    this.movesArguments = options.movesArguments
     this.submittedAt = now
   }
 }

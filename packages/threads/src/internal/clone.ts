@@ -87,7 +87,10 @@ const canClone = (value: unknown): boolean => {
   }
 }
 
-/** The first thing in a value that cannot be copied, and the path to it. */
+/** How deep the search for what cannot be copied goes: each level is cloned to see. */
+const deepest = 64
+
+/** The first thing in a value that cannot be copied, and the path to it. Never throws, whatever the value does. */
 export const findUncloneable = (
   value: unknown,
   path: string
@@ -95,26 +98,36 @@ export const findUncloneable = (
   const seen = new Set<unknown>()
   const visit = (
     value: unknown,
-    path: string
+    path: string,
+    depth: number
   ): { readonly path: string; readonly found: string } | undefined => {
     if (typeof value === "function" || typeof value === "symbol") return { path, found: describe(value) }
     if (typeof value !== "object" || value === null || seen.has(value) || canClone(value)) return undefined
     seen.add(value)
     if (isMovable(value)) return undefined
+    if (depth === deepest) return { path, found: `${describe(value)} with more in it than can be followed` }
     let children: ReadonlyArray<Step>
     try {
       children = childrenOf(value)
     } catch (error) {
-      return { path, found: `${describe(value)} that cannot be read: ${String(error)}` }
+      return { path, found: `${describe(value)} that cannot be read (${textOf(error)})` }
     }
     for (const [step, child] of children) {
-      const within = visit(child, `${path}${stepText(step)}`)
+      const within = visit(child, `${path}${stepText(step)}`, depth + 1)
       if (within !== undefined) return within
     }
     // Everything in it could be copied, so it is the thing itself that cannot.
     return children.some(([, child]) => !canClone(child)) ? undefined : { path, found: describe(value) }
   }
-  return visit(value, path)
+  return visit(value, path, 0)
+}
+
+const textOf = (error: unknown): string => {
+  try {
+    return String(error)
+  } catch {
+    return "an error that has no text"
+  }
 }
 
 const stepText = (step: string | number): string =>
@@ -126,9 +139,19 @@ const stepText = (step: string | number): string =>
 
 const describe = (value: unknown): string => {
   if (typeof value === "function") {
-    return value.name === "" ? "a function" : `function ${value.name}`
+    const name = nameOf(value)
+    return name === "" ? "a function" : `function ${name}`
   }
   if (typeof value === "symbol") return value.toString()
   const name = classNameOf(value)
   return `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`
+}
+
+/** A function's name may be anything, and may not even let itself be read. */
+const nameOf = (value: Function): string => {
+  try {
+    return typeof value.name === "string" ? value.name : ""
+  } catch {
+    return ""
+  }
 }

@@ -52,7 +52,8 @@ export class Core implements Owner {
   readonly pool: Pool.Pool<Thread, SpawnFailed>
   readonly remotes: Remotes
   readonly tally: Tally
-  state: "open" | "closed" = "open"
+  /** `closing`: nothing new is taken, and what was taken is still run; `closed`: nothing is. */
+  state: "open" | "closing" | "closed" = "open"
   /** Calls that no thread has. */
   readonly line = new Line()
   /** Calls that came while the pool drains. */
@@ -133,7 +134,7 @@ export class Core implements Owner {
   /** Sends a call on its way, unless its caller has given up. */
   private place(call: Call, inline: boolean): void {
     if (call.state !== "new") return
-    if (this.state === "closed")
+    if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
     if (call.pinned !== undefined) return this.submitPinned(call, call.pinned)
     if (inline || this.onlyInline || this.max === 0) {
@@ -157,7 +158,13 @@ export class Core implements Owner {
 
   private submitPinned(call: Call, handle: Handle): void {
     const { thread } = handle
-    const reason = handle.released ? "released" : thread.state === "ready" ? undefined : "threadEnded"
+    const reason = handle.released
+      ? "released"
+      : !thread.isOf(this)
+        ? "elsewhere"
+        : thread.state === "ready"
+          ? undefined
+          : "threadEnded"
     if (reason !== undefined) return this.refuse(call, stale(this.name, call, thread, reason))
     if (thread.hasSlot && thread.backlog.size === 0) this.send(thread, call)
     else thread.backlog.push(call)
@@ -183,6 +190,12 @@ export class Core implements Owner {
     call.state = "done"
     this.tally.totals.rejected++
     call.resume(Exit.fail(error))
+  }
+
+  private refuseAll(line: Line): void {
+    for (const call of line.takeAll()) {
+      this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+    }
   }
 
   private warnOfNone(): void {
@@ -234,7 +247,7 @@ export class Core implements Owner {
 
   private sendAll(): void {
     let call = this.line.head
-    if (call !== undefined && this.state === "open") {
+    if (call !== undefined && this.state !== "closed") {
       const now = this.timers.now()
       for (; call !== undefined; call = this.line.head) {
         const thread = this.choose(call)
@@ -375,7 +388,9 @@ export class Core implements Owner {
       this.watching = false
       const now = this.timers.now()
       for (const thread of this.threads) {
-        if (mayHaveAhead(thread) && now - thread.lastReplyAt >= patience) this.takeBack(thread)
+        if (mayHaveAhead(thread) && now - thread.lastReplyAt >= patience) {
+          this.putBack(thread, this.takeBack(thread))
+        }
       }
       this.pump()
     })
@@ -390,19 +405,32 @@ export class Core implements Owner {
     return false
   }
 
-  /** Puts what a thread has not begun back to the head of the line. Gives how many. */
-  private takeBack(thread: Thread): number {
+  /** Takes from a thread what it has not begun and another could run, the oldest first. */
+  private takeBack(thread: Thread): ReadonlyArray<Call> {
     const taken = thread.withIt.filter(
-      (call) => call.state === "sent" && call.pinned === undefined && thread.withdraw(call)
+      (call) =>
+        call.state === "sent" && call.pinned === undefined && !call.movesArguments && thread.withdraw(call)
     )
-    if (taken.length === 0) return 0
-    for (const call of taken) call.cancelTimer?.()
+    for (const call of taken) {
+      call.cancelTimer?.()
+      call.state = "new"
+    }
     // A thread gives slots in no order: their numbers do not tell who came first.
-    this.line.unshift(taken.toSorted((a, b) => a.submittedAt - b.submittedAt))
-    this.tally.totals.moved += taken.length
-    this.tally.totals.sent -= taken.length
-    this.tally.tell("CallsMoved", { thread: thread.id, count: taken.length })
-    return taken.length
+    return taken.toSorted((a, b) => a.submittedAt - b.submittedAt)
+  }
+
+  /** Puts what was taken from a thread at the head of the line. */
+  private putBack(thread: Thread, taken: ReadonlyArray<Call>): void {
+    const calls = taken.filter((call) => call.state === "new")
+    if (calls.length === 0) return
+    this.tally.totals.sent -= calls.length
+    if (this.state === "closed") {
+      for (const call of calls) this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+      return
+    }
+    this.tally.totals.moved += calls.length
+    this.line.unshift(calls)
+    this.tally.tell("CallsMoved", { thread: thread.id, count: calls.length })
   }
 
   // ---------------------------------------------------------------------------
@@ -555,7 +583,7 @@ export class Core implements Owner {
     thread.quarantined = true
     this.tally.totals.quarantined++
     this.tally.tell("ThreadQuarantined", { thread: thread.id, task: call.name })
-    this.takeBack(thread)
+    this.putBack(thread, this.takeBack(thread))
     if (!thread.retiring) this.retire(thread)
     // Its place is free for another; the thread ends when its calls have.
     this.giveBack(thread)
@@ -568,7 +596,8 @@ export class Core implements Owner {
 
   /** A thread has ended, or is being stopped: what it had begun fails, what it had not goes elsewhere. */
   died(thread: Thread, reason: ThreadCrashed["reason"], cause: unknown): void {
-    if (thread.state === "closing") return
+    if (thread.state === "dead") return
+    const wasTold = thread.state === "closing"
     const moved = this.takeBack(thread)
     const now = this.timers.now()
     const started = new Map(thread.withIt.map((call) => [call, thread.hasStarted(call)]))
@@ -581,13 +610,11 @@ export class Core implements Owner {
       call.cancelTimer?.()
       if (call.state === "abandoned") call.state = "done"
     }
-    const told = { thread: thread.id, failed: failing.length, moved }
-    if (reason === "killed") {
-      this.tally.totals.killed++
-      this.tally.tell("ThreadKilled", told)
-    } else {
-      this.tally.totals.crashes++
-      this.tally.tell("ThreadCrashed", { ...told, reason })
+    if (!wasTold) {
+      const told = { thread: thread.id, failed: failing.length, moved: moved.length }
+      this.tally.totals[reason === "killed" ? "killed" : "crashes"]++
+      if (reason === "killed") this.tally.tell("ThreadKilled", told)
+      else this.tally.tell("ThreadCrashed", { ...told, reason })
     }
     if (thread.leased) this.giveBack(thread)
     else if (!thread.retiring) this.retire(thread)
@@ -646,7 +673,7 @@ export class Core implements Owner {
   /** Lets everything that was submitted end, and then the threads. Calls that come meanwhile wait. */
   drain(): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.state === "closed") return Effect.void
+      if (this.state !== "open") return Effect.void
       let drained = this.draining
       if (drained === undefined) {
         const own = Deferred.makeUnsafe<void>()
@@ -696,6 +723,7 @@ export class Core implements Owner {
       const allGone = this.timers.fork(size === 0 ? Effect.void : Stream.runDrain(Stream.take(gone, size)))
       this.timers.fork(Pool.recycle(this.pool))
       for (const thread of this.alive) {
+        if (thread.quarantined) continue
         thread.state = "closing"
         this.giveBack(thread)
       }
@@ -709,7 +737,7 @@ export class Core implements Owner {
   /** A thread has ended, or the pool has done with it. One in quarantine lives on. */
   left(thread: Thread): void {
     if (thread.quarantined && !thread.isIdle) return
-    thread.state = "closing"
+    if (thread.state !== "dead") thread.state = "closing"
     this.alive.delete(thread)
   }
 
@@ -735,11 +763,10 @@ export class Core implements Owner {
   /** Turns away what waits, lets what somebody waits for end within `closeTimeout`, and stops the rest. */
   close(): Effect.Effect<void> {
     return Effect.suspend(() => {
-      if (this.state === "closed") return Effect.void
-      this.state = "closed"
-      for (const call of [...this.line.takeAll(), ...this.held.takeAll()]) {
-        this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
-      }
+      if (this.state !== "open") return Effect.void
+      this.state = "closing"
+      this.refuseAll(this.line)
+      this.refuseAll(this.held)
       this.unlease(0)
       // Nobody waits for these.
       for (const thread of this.threads) {
@@ -748,9 +775,13 @@ export class Core implements Owner {
       return Effect.andThen(
         Effect.timeoutOption(this.atRest(), Duration.millis(this.settings.closeTimeout)),
         Effect.sync(() => {
+          this.state = "closed"
+          this.unlease(0)
+          this.refuseAll(this.line)
           for (const thread of this.threads) {
-            if (!thread.isIdle) this.stopForGood(thread)
-            thread.state = "closing"
+            this.stopForGood(thread)
+            if (thread.quarantined) continue
+            if (thread.state === "ready") thread.state = "closing"
             this.giveBack(thread)
           }
           this.tally.close()
@@ -759,12 +790,11 @@ export class Core implements Owner {
     })
   }
 
+  /** Stops a thread that has something to do; one that must not be stopped is left to itself. */
   private stopForGood(thread: Thread): void {
-    if (thread.isIdle) return
-    const unkillable = thread.withIt.some((call) => call.unkillable)
-    if (unkillable || thread.channel?.terminate === undefined) return
-    this.died(thread, "killed", undefined)
-    thread.channel.terminate()
+    const [oldest] = thread.withIt
+    if (oldest === undefined) return
+    this.stopThread(thread, thread.withIt.find(({ unkillable }) => unkillable) ?? oldest)
   }
 
   // ---------------------------------------------------------------------------
@@ -798,7 +828,7 @@ export class Core implements Owner {
 
   sendable(call: Call, thread: Thread): Sendable {
     const wrong = (handle: Handle): unknown =>
-      stale(this.name, call, handle.thread, handle.released ? "released" : "otherThread")
+      stale(this.name, call, handle.thread, handle.released ? "released" : "elsewhere")
     return withNumbers(call.args, (remote) => {
       const handle = handleOf(remote)
       if (handle === undefined) return undefined

@@ -8,6 +8,7 @@ import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { TaskFailed } from "../ThreadError.ts"
 import { Call, type Handle, type RemoteFunction } from "./call.ts"
+import { movedBy } from "./clone.ts"
 import type { Core, SourceHandle } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
@@ -79,7 +80,8 @@ const submit = (
       {
         pinned: pool?.handle ?? pinnedBy(args),
         wantsStream,
-        unkillable: services.get(Unkillable.key) === true
+        unkillable: services.get(Unkillable.key) === true,
+        movesArguments: args.some((arg) => movedBy(arg) !== undefined)
       },
       core.timers.now()
     )

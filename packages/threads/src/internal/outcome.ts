@@ -63,7 +63,10 @@ export const crashed = (
 /** An argument cannot be sent. */
 export const refusal = (pool: string, call: Call, error: unknown): StaleRemote | NotCloneable => {
   if (error instanceof StaleRemote) return error
-  const place = placeOf(call.args) ?? { path: "arguments", found: `something that cannot (${String(error)})` }
+  const place = findUncloneable(call.args, "arguments") ?? {
+    path: "arguments",
+    found: `something that cannot be sent (${messageOf(error)})`
+  }
   return new NotCloneable({
     pool,
     task: call.name,
@@ -74,14 +77,7 @@ export const refusal = (pool: string, call: Call, error: unknown): StaleRemote |
   })
 }
 
-const placeOf = (args: ReadonlyArray<unknown>) => {
-  try {
-    return findUncloneable(args, "arguments")
-  } catch {
-    // Something in it does not even let itself be looked at.
-    return undefined
-  }
-}
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : typeof error)
 
 /** The result cannot be sent. */
 export const unsendable = (

@@ -84,8 +84,8 @@ export class Thread {
   /** Functions that the thread has been told of, by number. */
   private readonly known: Array<true> = []
 
-  /** `closing`: it has been told to end, or has ended. */
-  state: "starting" | "ready" | "closing" = "starting"
+  /** `closing`: it is told to end; `dead`: it has ended, or is being stopped. */
+  state: "starting" | "ready" | "closing" | "dead" = "starting"
   /** It gets no calls any more except those on its objects, and goes when it has nothing to do. */
   retiring = false
   /** A call that must not be killed does not stop: as `retiring`, and nothing waits for it. */
@@ -131,7 +131,7 @@ export class Thread {
     if (this.retiring || this.state !== "ready") return false
     if (!this.hasSlot) return false
     if (this.unpinned < this.concurrency) return true
-    if (this.memory === undefined || this.unpinned >= mostAhead) return false
+    if (this.memory === undefined || this.unpinned >= mostAhead || call.movesArguments) return false
     // What is sent ahead must be short, and so must what it waits for.
     return this.load + estimateOf(call) <= aheadBudget
   }
@@ -154,6 +154,10 @@ export class Thread {
 
   get hasSlot(): boolean {
     return this.memory === undefined || this.inFlight < slotsPerThread
+  }
+
+  isOf(owner: Owner): boolean {
+    return this.owner === owner
   }
 
   get isIdle(): boolean {
@@ -231,7 +235,9 @@ export class Thread {
       const call = tag === ToThread.call ? this.calls[operation[1] as number] : undefined
       try {
         if (call !== undefined || tag !== ToThread.call) {
-          this.post(operation, call === undefined ? [] : transfersOf(call.args))
+          const transfers = call === undefined ? [] : transfersOf(call.args)
+          this.post(operation, transfers)
+          if (call !== undefined && transfers.length > 0) call.movesArguments = true
         } else this.free(operation[1] as number, this.busySince ?? 0)
       } catch {
         if (call !== undefined) this.sendWithRemotes(call, operation)
@@ -360,7 +366,7 @@ export class Thread {
     this.inFlight = this.unpinned = this.knownLoad = this.unknown = this.objects = 0
     this.outbox = []
     this.rest(now)
-    this.state = "closing"
+    this.state = "dead"
     return calls
   }
 }
