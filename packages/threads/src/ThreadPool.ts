@@ -438,7 +438,8 @@ const exported = (url: string, key: string): unknown => {
  *
  * **Details**
  *
- * When it is released, an object that has `Symbol.asyncDispose` or `Symbol.dispose` is disposed of. When its thread ends,
+ * When the scope closes, an object that has `Symbol.asyncDispose` or `Symbol.dispose` is disposed of, and the scope waits
+ * for it as long as `killGrace` allows. When its thread ends,
  * calls fail with `StaleRemote`. Handed to another call it goes there as the object, if the call can go to its thread.
  *
  * @category calls
@@ -475,14 +476,12 @@ export const proxy: {
     name: `new ${className}`,
     args
   }) as Effect.Effect<unknown, ThreadError, ThreadPool>
-  return Effect.uninterruptibleMask((restore) =>
-    Effect.acquireRelease(restore(make), (remote) => Effect.sync(() => releaseRemote(remote)))
-  )
+  return Effect.uninterruptibleMask((restore) => Effect.acquireRelease(restore(make), disposeOf))
 }
 
-const releaseRemote = (remote: unknown): void => {
+const disposeOf = (remote: unknown): Effect.Effect<void> => {
   const inside = insideOf(remote)
-  inside?.core.remotes.release(inside.handle)
+  return inside === undefined ? Effect.void : inside.core.dispose(inside.handle)
 }
 
 /**

@@ -110,7 +110,7 @@ export const findUncloneable = (
     try {
       children = childrenOf(value)
     } catch (error) {
-      return { path, found: `${describe(value)} that cannot be read (${textOf(error)})` }
+      return { path, found: `${describe(value)} that cannot be read: ${textOf(error)}` }
     }
     for (const [step, child] of children) {
       const within = visit(child, `${path}${stepText(step)}`, depth + 1)

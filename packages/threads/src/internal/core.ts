@@ -18,7 +18,7 @@ import {
   type ThreadError,
   ThreadPoolClosed
 } from "../ThreadError.ts"
-import type { Call, Handle } from "./call.ts"
+import { Call, type Handle } from "./call.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
 import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
@@ -136,7 +136,7 @@ export class Core implements Owner {
     if (call.state !== "new") return
     if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
-    if (call.pinned !== undefined) return this.submitPinned(call, call.pinned)
+    if (call.pinned !== undefined) return this.placePinned(call, call.pinned)
     if (inline || this.onlyInline || this.max === 0) {
       if (!inline && !this.onlyInline) this.warnOfNone()
       this.send(this.inline(), call)
@@ -156,7 +156,7 @@ export class Core implements Owner {
     this.schedule()
   }
 
-  private submitPinned(call: Call, handle: Handle): void {
+  private placePinned(call: Call, handle: Handle): void {
     const { thread } = handle
     const reason = handle.released
       ? "released"
@@ -309,9 +309,8 @@ export class Core implements Owner {
   private send(thread: Thread, call: Call, now = this.timers.now()): void {
     thread.send(call, now)
     this.tally.totals.sent++
-    if (this.settings.taskTimeout !== Infinity && thread !== this.inlineThread) {
-      call.cancelTimer = this.timers.after(this.settings.taskTimeout, () => this.timedOut(call))
-    }
+    const { taskTimeout } = this.settings
+    if (taskTimeout !== Infinity) call.cancelTimer = this.timers.after(taskTimeout, () => this.timedOut(call))
   }
 
   private lease(): void {
@@ -388,7 +387,7 @@ export class Core implements Owner {
       this.watching = false
       const now = this.timers.now()
       for (const thread of this.threads) {
-        if (mayHaveAhead(thread) && now - thread.lastReplyAt >= patience) {
+        if (thread.hasAhead && now - thread.lastReplyAt >= patience) {
           this.putBack(thread, this.takeBack(thread))
         }
       }
@@ -401,7 +400,7 @@ export class Core implements Owner {
   }
 
   private isAhead(): boolean {
-    for (const thread of this.threads) if (mayHaveAhead(thread)) return true
+    for (const thread of this.threads) if (thread.hasAhead) return true
     return false
   }
 
@@ -447,7 +446,14 @@ export class Core implements Owner {
       return
     }
     call.state = "done"
-    this.finished(thread, call, reply, this.exitOf(thread, call, reply))
+    let exit: Exit.Exit<unknown, unknown>
+    try {
+      exit = this.exitOf(thread, call, reply)
+    } catch (error) {
+      // Whatever is wrong with a reply, somebody waits for it.
+      exit = Exit.die(error)
+    }
+    this.finished(thread, call, reply, exit)
   }
 
   private finished(
@@ -548,7 +554,15 @@ export class Core implements Owner {
   private timedOut(call: Call): void {
     const { thread } = call
     if (call.state !== "sent" || thread === undefined) return
-    const timeout = Duration.millis(this.settings.taskTimeout)
+    const { taskTimeout } = this.settings
+    // The time before it began is not its own.
+    const left =
+      taskTimeout - thread.ranFor(call, this.timers.now(), this.timers.clock.currentTimeMillisUnsafe())
+    if (left > 0) {
+      call.cancelTimer = this.timers.after(left, () => this.timedOut(call))
+      return
+    }
+    const timeout = Duration.millis(taskTimeout)
     this.tally.ended(thread, call, "timedOut", undefined)
     this.stop(thread, call)
     call.resume(Exit.fail(new TaskTimeout({ pool: this.name, task: call.name, thread: thread.id, timeout })))
@@ -639,6 +653,47 @@ export class Core implements Owner {
     if (thread.state !== "ready") return
     thread.objects--
     this.release(thread, handle.object, handle.received)
+  }
+
+  /** Disposes of an object in its thread, and waits for it, though not longer than a task may take to stop. */
+  dispose(handle: Handle): Effect.Effect<void> {
+    return Effect.withFiber((fiber) =>
+      Effect.callback((resume) => {
+        if (handle.released || handle.thread.state !== "ready") {
+          handle.released = true
+          return resume(Effect.void)
+        }
+        const done = (): void => {
+          cancelTimer()
+          if (handle.thread.state === "ready") handle.thread.objects--
+          this.schedule()
+          resume(Effect.void)
+        }
+        const call = new Call(
+          fiber,
+          (exit) => {
+            done()
+            if (Exit.isExit(exit) && Exit.isFailure(exit)) {
+              this.timers.fork(
+                Effect.logWarning("an object in a thread could not be disposed of", exit.cause)
+              )
+            }
+          },
+          { op: "dispose", object: handle.object, name: "" },
+          "dispose",
+          [],
+          { pinned: handle, wantsStream: false, unkillable: false, movesArguments: false },
+          this.timers.now()
+        )
+        const cancelTimer = this.timers.after(Math.min(this.settings.killGrace, longestDisposal), () => {
+          this.interrupted(call)
+          done()
+        })
+        this.submit(call, false)
+        handle.released = true
+        this.remotes.forget(handle)
+      })
+    )
   }
 
   private release(thread: Thread, object: number, received: number): void {
@@ -837,14 +892,28 @@ export class Core implements Owner {
   }
 
   log(call: Call | undefined, log: WireLog): void {
-    replayLog(call?.fiber.context ?? this.timers.context, log)
+    this.guarded(() => replayLog(call?.fiber.context ?? this.timers.context, log))
   }
 
   span(call: Call | undefined, span: WireSpan): void {
-    if (call === undefined) replayLateSpan(this.timers.context, span)
-    else (call.spans ??= new SpanReplay(call.fiber.context)).tell(span)
+    this.guarded(() => {
+      if (call === undefined) replayLateSpan(this.timers.context, span)
+      else (call.spans ??= new SpanReplay(call.fiber.context)).tell(span)
+    })
+  }
+
+  /** A logger or a tracer that throws must not take the replies with it that come in the same message. */
+  private guarded(f: () => void): void {
+    try {
+      f()
+    } catch (error) {
+      this.timers.fork(Effect.logError("a logger or a tracer failed with what a thread told", error))
+    }
   }
 }
+
+/** How long letting go of an object waits for its disposal where tasks are never stopped, in milliseconds. */
+const longestDisposal = 30_000
 
 const createsObject = ({ target }: Call): boolean =>
   "op" in (target as object) && (target as any).op === "create"
@@ -855,6 +924,3 @@ const isLessBusy = (a: Thread, b: Thread, call: Call): boolean =>
     : a.load !== b.load
       ? a.load < b.load
       : a.inFlight < b.inFlight
-
-/** Whether there may be a call that the thread has not begun, and that another could. */
-const mayHaveAhead = (thread: Thread): boolean => thread.unpinned > 0 && thread.inFlight > 1

@@ -2,6 +2,7 @@ import type { Task } from "../Task.ts"
 import { findUncloneable, markMoved, movedBy, transferablesIn } from "./clone.ts"
 import type * as HostEffects from "./hostEffects.ts"
 import {
+  beganOf,
   Cell,
   cellOf,
   type Config,
@@ -64,6 +65,8 @@ export class Host {
   private readonly functions: Array<FunctionSpec | Function | undefined> = []
   private readonly modules = new Map<string, Promise<Record<string, unknown>>>()
   private readonly objects = new Map<number, ObjectEntry>()
+  /** What is being disposed of. */
+  private readonly disposing = new Set<Promise<void>>()
   /** Numbers of the objects that stay here, so that none gets two. */
   private readonly numbers = new WeakMap<object, number>()
   private lastObject = 0
@@ -111,6 +114,7 @@ export class Host {
         }
         case ToThread.define:
           this.functions[message[i + 1]] = message[i + 2]
+          if (message[i + 2].kind === "source") sources.add(message[i + 2])
           i += 3
           break
         case ToThread.abort:
@@ -194,10 +198,16 @@ export class Host {
   }
 
   private claim(slot: number): boolean {
-    return (
-      this.memory === undefined ||
-      Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.started) === Cell.queued
-    )
+    if (this.memory === undefined) return true
+    this.tellBegan(slot)
+    return Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.started) === Cell.queued
+  }
+
+  /** Lets the pool see since when a task runs, if it limits that. */
+  tellBegan(slot: number): void {
+    if (this.memory !== undefined && this.config.taskTimeout !== undefined) {
+      Atomics.store(this.memory, beganOf(slot), Date.now() | 0)
+    }
   }
 
   /** What the call's target gives; a promise when something has to be loaded first. */
@@ -258,6 +268,10 @@ export class Host {
       }
       case "pull":
         return (value as Source).pull(activity)
+      case "dispose":
+        // What else the pool has of it counts no more.
+        object!.releasing = true
+        return this.drop(object!)
     }
   }
 
@@ -326,6 +340,15 @@ export class Host {
 
   /** Takes what a task gave, and replies when it is known what came of it. */
   settle(activity: Activity, result: unknown): void {
+    try {
+      this.take(activity, result)
+    } catch (error) {
+      // The result does not even let itself be looked at.
+      this.fail(activity, error)
+    }
+  }
+
+  private take(activity: Activity, result: unknown): void {
     if ((typeof result !== "object" || result === null) && typeof result !== "function") {
       return result === endsLater ? undefined : this.end(activity, Status.ok, result)
     }
@@ -368,15 +391,12 @@ export class Host {
   }
 
   fail(activity: Activity, error: unknown): void {
-    if (error instanceof StaleObject) return this.end(activity, Status.stale, undefined)
-    const { call } = activity
-    const spec = typeof call.target === "number" ? this.functions[call.target] : undefined
+    if (isA(StaleObject, error)) return this.end(activity, Status.stale, undefined)
+    const { target } = activity.call
+    const isSource = typeof target === "number" && sources.has(this.functions[target] as object)
     const encoded = encodeError(error)
-    const unknownName =
-      error instanceof ReferenceError && typeof spec === "function" && fromSource.has(spec)
-        ? /^(\S+) is not defined$/.exec(error.message)?.[1]
-        : undefined
-    this.end(activity, Status.threw, unknownName === undefined ? encoded : { ...encoded, unknownName })
+    const hint = isSource ? hintFor(error) : undefined
+    this.end(activity, Status.threw, hint === undefined ? encoded : { ...encoded, hint })
   }
 
   end(activity: Activity, status: Status, value: unknown): void {
@@ -393,12 +413,16 @@ export class Host {
 
   private next(object: ObjectEntry): void {
     object.busy = false
+    // A call that ends at once comes here again: the outermost goes on.
+    if (object.serving) return
+    object.serving = true
     while (!object.busy && object.waiting.length > 0) {
       const call = object.waiting.shift()!
       if (this.objects.get(object.number) === object) this.begin(call, object)
       else this.turnAway(call, Status.stale)
     }
-    if (!object.busy && object.releasing) this.drop(object)
+    object.serving = false
+    if (!object.busy && object.releasing) this.drop(object)?.catch(report)
   }
 
   /** Goes on after something asynchronous has ended. */
@@ -446,6 +470,7 @@ export class Host {
         dispose: options.dispose === true || options.stream === true,
         sent: 0,
         busy: false,
+        serving: false,
         waiting: [],
         releasing: false
       }
@@ -453,6 +478,7 @@ export class Host {
       this.numbers.set(value, number)
     }
     entry.sent++
+    entry.releasing = false
     this.end(activity, options.stream === true ? Status.stream : Status.remote, {
       object: entry.number,
       className: describeClass(value)
@@ -466,22 +492,28 @@ export class Host {
     entry.sent -= received
     if (entry.sent > 0) return
     entry.releasing = true
-    if (!entry.busy || entry.value instanceof IteratorSource) this.drop(entry)
+    if (!entry.busy || entry.value instanceof IteratorSource) this.drop(entry)?.catch(report)
   }
 
-  private drop(entry: ObjectEntry): void {
-    this.objects.delete(entry.number)
+  /** Forgets an object, and disposes of it if that is to be. */
+  private drop(entry: ObjectEntry): Promise<void> | undefined {
+    if (!this.objects.delete(entry.number)) return undefined
     this.numbers.delete(entry.value)
-    if (!entry.dispose) return
     const { value } = entry
-    const dispose: unknown = (value as any)[Symbol.asyncDispose] ?? (value as any)[Symbol.dispose]
-    if (typeof dispose !== "function") return
-    // Nobody waits for this, and nobody could be told.
-    try {
-      Promise.resolve(dispose.call(value)).catch(report)
-    } catch (error) {
-      report(error)
-    }
+    const dispose: unknown = entry.dispose
+      ? ((value as any)[Symbol.asyncDispose] ?? (value as any)[Symbol.dispose])
+      : undefined
+    if (typeof dispose !== "function") return undefined
+    const disposed = (async () => void (await dispose.call(value)))()
+    const noted = disposed.catch(() => {}).finally(() => this.disposing.delete(noted))
+    this.disposing.add(noted)
+    return disposed
+  }
+
+  /** Disposes of the objects that are left, and waits until all that is disposed of is gone. */
+  async close(): Promise<void> {
+    for (const entry of Array.from(this.objects.values())) this.drop(entry)?.catch(report)
+    while (this.disposing.size > 0) await Promise.all(this.disposing)
   }
 
   // ---------------------------------------------------------------------------
@@ -567,7 +599,9 @@ interface ObjectEntry {
   sent: number
   /** Whether a call on it is under way. */
   busy: boolean
-  /** Calls behind that one. */
+  /** Whether its calls are being begun one after the other. */
+  serving: boolean
+  /** Calls behind the one that is under way. */
   readonly waiting: Array<Call>
   /** Whether it goes as soon as it is not busy. */
   releasing: boolean
@@ -643,6 +677,7 @@ export class Activity implements Task {
   /** {@link inside} after something had to be loaded for it, which is not its own time. */
   insideLate<A>(task: () => A): A {
     this.began = this.host.environment.now()
+    if (this.host.isUnderWay(this)) this.host.tellBegan(this.call.slot)
     return this.inside(task)
   }
 
@@ -736,7 +771,14 @@ class IteratorSource implements Source {
         this.failure = { error }
         break
       }
-      if (isThenable(step)) return this.pullAsync(items, until, step as PromiseLike<IteratorResult<unknown>>)
+      if (isThenable(step)) {
+        const pulled = this.pullAsync(items, until, step as PromiseLike<IteratorResult<unknown>>)
+        // Nobody waits for it any more: the step goes on, and the next pull finds it.
+        const aborted = new Promise<unknown>((resolve) => {
+          activity.onAbort = () => resolve([[], false])
+        })
+        return Promise.race([pulled, aborted])
+      }
       this.take(step as IteratorResult<unknown>, items)
     }
     return [items, this.ended]
@@ -767,7 +809,11 @@ class IteratorSource implements Source {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    if (!this.ended) await this.iterator.return?.()
+    if (this.ended) return
+    const returned = this.iterator.return?.()
+    // An asynchronous generator only hears of it after the step that it is in, which may never end.
+    if (this.pending === undefined) await returned
+    else Promise.resolve(returned).catch(report)
   }
 }
 
@@ -823,23 +869,61 @@ const streamKey = "~effect/Stream"
 /** The method of an object that is not a function by which it is called: as `__call__` in Python (EV-100). */
 const callKey = "call"
 
-const fromSource = new WeakSet<Function>()
+/** Functions that came by their source, and their specifications. */
+const sources = new WeakSet<object>()
+
+const isA = <A>(Class: new (...args: any) => A, value: unknown): value is A => {
+  try {
+    return value instanceof Class
+  } catch {
+    return false
+  }
+}
+
+/** What to do about a failure of a function that came by its source. */
+const hintFor = (error: unknown): string | undefined => {
+  if (unusable.has(error as object))
+    return "Wrap it in an arrow function, or put it into a module and use ThreadPool.module"
+  const unknownName = isA(ReferenceError, error)
+    ? /^(\S+) is not defined$/.exec(error.message)?.[1]
+    : undefined
+  return unknownName === undefined
+    ? undefined
+    : `Only the source of the function is sent, and ${unknownName} is not in it. ` +
+        "Pass it as an argument, or put the function into a module and use ThreadPool.module"
+}
+
+/** What a function was refused with that cannot be sent by its source. */
+const unusable = new WeakSet<object>()
+
+const refuse = (message: string): never => {
+  const error = new TypeError(message)
+  unusable.add(error)
+  throw error
+}
+
+/** As in modules: an assignment to a name that is not there fails. */
+const strict = '"use strict";'
 
 /** Compiles a function from its source, also when it was written as a method. */
 const compile = ({ name, source }: { readonly name: string; readonly source: string }): Function => {
+  if (/\{\s*\[native code\]\s*\}\s*$/.test(source)) {
+    refuse(`${name} is native or bound, and has no source that could be sent`)
+  }
+  if (/^class\b/.test(source)) refuse(`${name} is a class, and a class cannot be called by its source`)
   // The pool's own program wrote it: this is what `execute` is. Indirect, so that it sees globals alone.
   // oxlint-disable-next-line no-eval
   const evaluate = globalThis.eval
   let compiled: unknown
   try {
-    compiled = evaluate(`(${source}\n)`)
+    compiled = evaluate(`${strict}(${source}\n)`)
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
-    const [method] = Object.values(evaluate(`({${source}\n})`) as Record<string, unknown>)
+    const [method] = Object.values(evaluate(`${strict}({${source}\n})`) as Record<string, unknown>)
     compiled = method
   }
-  if (typeof compiled !== "function") throw new TypeError(`the source of ${name} is not that of a function`)
-  fromSource.add(compiled)
+  if (typeof compiled !== "function") return refuse(`the source of ${name} is not that of a function`)
+  sources.add(compiled)
   return compiled
 }
 

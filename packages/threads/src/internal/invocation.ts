@@ -46,9 +46,9 @@ export class Invocation extends Evaluated {
     return streamOf(this.spec).channel
   }
 }
-Object.defineProperty(Invocation.prototype, Stream.TypeId, {
-  value: { _A: (_: never) => _, _E: (_: never) => _, _R: (_: never) => _ }
-})
+export const streamVariance = { _A: (_: never) => _, _E: (_: never) => _, _R: (_: never) => _ }
+
+Object.defineProperty(Invocation.prototype, Stream.TypeId, { value: streamVariance })
 
 export const invoke = (spec: Spec): Invocation => new Invocation(spec)
 
@@ -112,7 +112,7 @@ const openSource = (spec: Spec) =>
             : Effect.fail(notAStream(core, spec, result))
         )
       ),
-      ({ core, source }) => Effect.sync(() => core.letGo(source.handle))
+      ({ core, source }) => core.dispose(source.handle)
     )
   )
 

@@ -15,11 +15,7 @@ export const taskFailed = (pool: string, thread: Thread, call: Call, wire: WireE
     className: wire.className,
     reason: wire.message,
     properties: wire.properties,
-    hint:
-      wire.unknownName === undefined
-        ? undefined
-        : `Only the source of the function is sent, and ${wire.unknownName} is not in it. ` +
-          "Pass it as an argument, or put the function into a module and use ThreadPool.module",
+    hint: wire.hint,
     cause: decodeError(wire)
   })
   if (wire.stack !== undefined) {

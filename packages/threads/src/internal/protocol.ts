@@ -5,7 +5,8 @@
  * has. Whatever is ready together travels together. A nested array for each operation would cost more to clone.
  *
  * Each thread also has shared memory, an `Int32Array`: the first element counts the messages to the thread, and then
- * there is one element for each call that is with the thread, which both sides read and write ({@link Cell}).
+ * there is one element for each call that is with the thread, which both sides read and write ({@link Cell}), and one that
+ * says since when it runs.
  */
 
 /** Operations for a thread, and their operands. */
@@ -80,6 +81,12 @@ export const slotsPerThread = 1024
 /** Where the cell of the call in a slot is. */
 export const cellOf = (slot: number): number => slot + 1
 
+/** Where the time is at which the call in a slot began: the low 32 bits of milliseconds since the epoch. */
+export const beganOf = (slot: number): number => slotsPerThread + slot + 1
+
+/** Length of the shared memory. */
+export const memoryLength = 2 * slotsPerThread + 1
+
 export interface Config {
   readonly thread: number
   readonly memory: SharedArrayBuffer | undefined
@@ -109,7 +116,7 @@ export type Target =
       readonly wrap: Wrap | undefined
     }
   | {
-      readonly op: "call" | "get" | "set" | "apply" | "iterate" | "pull"
+      readonly op: "call" | "get" | "set" | "apply" | "iterate" | "pull" | "dispose"
       readonly object: number
       readonly name: PropertyKey
     }
@@ -140,8 +147,8 @@ export interface WireError {
   readonly properties: Record<string, unknown>
   readonly cause: WireError | undefined
   readonly errors: ReadonlyArray<WireError> | undefined
-  /** A name that the function's source uses and that the thread does not have. */
-  readonly unknownName?: string | undefined
+  /** What to do about it, where that is known. */
+  readonly hint?: string | undefined
 }
 
 export interface WireRemote {

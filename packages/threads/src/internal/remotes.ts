@@ -1,9 +1,10 @@
 import * as Effectable from "effect/Effectable"
 import type * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import type { Handle } from "./call.ts"
 import type { Core } from "./core.ts"
 import { HandleKey, type Inside } from "./handle.ts"
-import { type Invocation, invoke } from "./invocation.ts"
+import { type Invocation, invoke, streamVariance } from "./invocation.ts"
 import type { Extra, WireRemote } from "./protocol.ts"
 import type { Sendable, Thread } from "./thread.ts"
 
@@ -45,10 +46,14 @@ export class Remotes {
     return remote
   }
 
-  release(handle: Handle): void {
+  private release(handle: Handle): void {
+    this.forget(handle)
+    this.core.letGo(handle)
+  }
+
+  forget(handle: Handle): void {
     const known = this.byThread.get(handle.thread)
     if (known?.get(handle.object)?.handle === handle) known.delete(handle.object)
-    this.core.letGo(handle)
   }
 }
 
@@ -122,6 +127,16 @@ const memberPrototype: object = Object.setPrototypeOf(
   ),
   Function.prototype
 )
+
+/** Read as a Stream, where the value is one. */
+Object.defineProperties(memberPrototype, {
+  [Stream.TypeId]: { value: streamVariance },
+  channel: {
+    get(this: { readonly read: () => Invocation }) {
+      return this.read().channel
+    }
+  }
+})
 
 /** A function that is an Effect too. */
 export const makeMember = (

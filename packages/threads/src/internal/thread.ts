@@ -2,10 +2,12 @@ import { movedBy, transferablesIn } from "./clone.ts"
 import { type Call, RemoteFunction } from "./call.ts"
 import { Line } from "./line.ts"
 import {
+  beganOf,
   Cell,
   cellOf,
   type Extra,
   FromThread,
+  memoryLength,
   slotsPerThread,
   Status,
   ToThread,
@@ -123,7 +125,7 @@ export class Thread {
     this.memory =
       memory === "none" || typeof SharedArrayBuffer === "undefined"
         ? undefined
-        : new Int32Array(new SharedArrayBuffer(4 * (slotsPerThread + 1)))
+        : new Int32Array(new SharedArrayBuffer(4 * memoryLength))
   }
 
   /** Whether a call that any thread can run may be sent now. */
@@ -340,6 +342,13 @@ export class Thread {
     return this.memory === undefined || Atomics.load(this.memory, cellOf(call.slot)) !== Cell.queued
   }
 
+  /** For how long a call has run, in milliseconds; without shared memory it is taken for running since it was sent. */
+  ranFor(call: Call, now: number, today: number): number {
+    if (this.memory === undefined) return now - call.sentAt
+    if (!this.hasStarted(call)) return 0
+    return ((today | 0) - Atomics.load(this.memory, beganOf(call.slot))) | 0
+  }
+
   /** Tells the thread that nobody wants the result of a call that it has begun. */
   abort(call: Call): void {
     if (this.memory !== undefined) {
@@ -352,6 +361,19 @@ export class Thread {
   /** Whether a call is with the thread, and not an older one in its slot. */
   has(call: Call): boolean {
     return call.thread === this && this.calls[call.slot] === call
+  }
+
+  /** Whether there is a call that it has not begun, and that another thread could run. */
+  get hasAhead(): boolean {
+    const { memory } = this
+    if (memory === undefined || this.unpinned === 0 || this.inFlight < 2) return false
+    return this.calls.some(
+      (call, slot) =>
+        call?.state === "sent" &&
+        call.pinned === undefined &&
+        !call.movesArguments &&
+        Atomics.load(memory, cellOf(slot)) === Cell.queued
+    )
   }
 
   /** What is with the thread. */

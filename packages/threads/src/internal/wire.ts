@@ -2,10 +2,29 @@
 import { classNameOf } from "./clone.ts"
 import type { WireError } from "./protocol.ts"
 
-/** Causes of causes beyond this are left out. */
-const maxDepth = 16
+/** Causes of causes beyond this are left out, and so are more errors in one. */
+const most = { depth: 16, errors: 64 }
 
-export const encodeError = (error: unknown, depth = 0): WireError => {
+/** What crosses in place of an error. Never throws, whatever the error does. */
+export const encodeError = (error: unknown): WireError => {
+  try {
+    return encode(error, [])
+  } catch (other) {
+    const reason = other instanceof Error ? other.message : "it cannot be read"
+    return {
+      className: "Error",
+      message: `an error that cannot be sent: ${reason}`,
+      stack: undefined,
+      isError: true,
+      value: undefined,
+      properties: {},
+      cause: undefined,
+      errors: undefined
+    }
+  }
+}
+
+const encode = (error: unknown, outer: ReadonlyArray<unknown>): WireError => {
   if (!isError(error)) {
     return {
       className: classNameOf(error),
@@ -20,16 +39,20 @@ export const encodeError = (error: unknown, depth = 0): WireError => {
   }
   const errors = read(error, "errors")
   const cause = read(error, "cause")
-  const goesOn = depth < maxDepth
+  const path = [...outer, error]
+  // An error that is its own cause ends there.
+  const inner = (error: unknown): ReadonlyArray<WireError> =>
+    path.length > most.depth || path.includes(error) ? [] : [encode(error, path)]
+  const stack = read(error, "stack")
   return {
     className: classNameOf(error),
     message: textOf(read(error, "message")),
-    stack: typeof read(error, "stack") === "string" ? (read(error, "stack") as string) : undefined,
+    stack: typeof stack === "string" ? stack : undefined,
     isError: true,
     value: undefined,
     properties: ownProperties(error),
-    cause: goesOn && cause !== undefined ? encodeError(cause, depth + 1) : undefined,
-    errors: goesOn && Array.isArray(errors) ? errors.map((_) => encodeError(_, depth + 1)) : undefined
+    cause: cause === undefined ? undefined : inner(cause)[0],
+    errors: Array.isArray(errors) ? errors.slice(0, most.errors).flatMap(inner) : undefined
   }
 }
 
@@ -63,7 +86,8 @@ const ownProperties = (error: Error): Record<string, unknown> => {
 
 const textOf = (value: unknown): string => {
   try {
-    return typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)
+    const text: unknown = typeof value === "object" && value !== null ? JSON.stringify(value) : String(value)
+    return typeof text === "string" ? text : Object.prototype.toString.call(value)
   } catch {
     return Object.prototype.toString.call(value)
   }
