@@ -22,27 +22,52 @@ import type { Arguments, Result } from "./ThreadPool.ts"
  * @category models
  * @since 0.1.0
  */
-export type Remote<A> = {
-  readonly [K in keyof A as K extends string ? K : never]: A[K] extends (...args: infer Args) => infer B
-    ? (...args: Arguments<Args>) => Result<B>
-    : Result<A[K]>
+export type Remote<A, Wrapped = never, Name extends string = never> = {
+  readonly [K in keyof A as K extends string ? K : never]-?: 0 extends 1 & A[K]
+    ? any
+    : NonNullable<A[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer B
+      ? (...args: Arguments<Args>) => MemberResult<B, Wrapped, Name, K>
+      : MemberResult<A[K], Wrapped, Name, K>
 } & RemoteObject<A>
 
+/** A remote where the name of the member or the class of the result says so, and else what any call gives. */
+type MemberResult<B, Wrapped, Name extends string, K> = K extends Name
+  ? Effect.Effect<Remote<Value<B>, Wrapped, Name>, ErrorOf<B> | ThreadError>
+  : [Value<B>] extends [never]
+    ? Result<B>
+    : [Value<B>] extends [Wrapped]
+      ? Effect.Effect<Remote<Value<B>, Wrapped, Name>, ErrorOf<B> | ThreadError>
+      : Result<B>
+
+/** What a member comes to in the end. */
+type Value<B> = B extends Effect.Effect<infer A, any, any> ? A : Awaited<B>
+type ErrorOf<B> = B extends Effect.Effect<any, infer E, any> ? E : never
+
 /**
- * What all remotes have in common.
+ * What all remotes have in common. Can be handed to calls in place of the object.
  *
  * @category models
  * @since 0.1.0
  */
-export interface RemoteObject<in out A> {
-  readonly "~cenote/threads/Remote": (_: A) => A
+export interface RemoteObject<out A> {
+  readonly "~cenote/threads/Remote": (_: never) => A
 }
+
+/** How an object is called: as a function, or by its method `call`. */
+type Callable<A> = A extends (...args: infer Args extends ReadonlyArray<any>) => infer B
+  ? { readonly args: Args; readonly result: B }
+  : A extends { call: (...args: infer Args extends ReadonlyArray<any>) => infer B }
+    ? { readonly args: Args; readonly result: B }
+    : never
 
 type Item<A> = A extends Iterable<infer I> | AsyncIterable<infer I> ? I : unknown
 
 const inside = (remote: unknown): Inside => {
   const found = insideOf(remote)
-  if (found === undefined) throw new TypeError(`not a remote: ${String(remote)}`)
+  if (found === undefined)
+    throw new TypeError(
+      `a remote was expected, not ${remote === null ? "null" : `a value of type ${typeof remote}`}`
+    )
   return found
 }
 
@@ -72,7 +97,7 @@ export const get = <A, K extends keyof A>(
  * @since 0.1.0
  */
 export const set = <A, K extends keyof A>(
-  self: Remote<A>,
+  self: RemoteObject<A>,
   name: K,
   value: A[K]
 ): Effect.Effect<void, ThreadError> => {
@@ -88,16 +113,10 @@ export const set = <A, K extends keyof A>(
  * @category operations
  * @since 0.1.0
  */
-export const call: {
-  <Args extends ReadonlyArray<unknown>, B>(
-    self: Remote<(...args: Args) => B>,
-    ...args: Arguments<Args>
-  ): Result<B>
-  <Args extends ReadonlyArray<unknown>, B>(
-    self: Remote<{ call: (...args: Args) => B }>,
-    ...args: Arguments<Args>
-  ): Result<B>
-} = (self: unknown, ...args: ReadonlyArray<unknown>): never => {
+export const call = <A>(
+  self: RemoteObject<A>,
+  ...args: Arguments<Callable<A>["args"]>
+): Result<Callable<A>["result"]> => {
   const { className, handle } = inside(self)
   return about(self, { op: "apply", object: handle.object, name: "" }, className, args) as never
 }
@@ -109,9 +128,9 @@ export const call: {
  * @since 0.1.0
  */
 export const invokeMethod = <A, K extends keyof A>(
-  self: Remote<A>,
+  self: RemoteObject<A>,
   name: K,
-  ...args: A[K] extends (...args: infer Args) => any ? Arguments<Args> : never
+  ...args: A[K] extends (...args: infer Args extends ReadonlyArray<any>) => any ? Arguments<Args> : never
 ): A[K] extends (...args: any) => infer B ? Result<B> : never => methodCall(inside(self), name, args) as never
 
 /**
@@ -120,7 +139,7 @@ export const invokeMethod = <A, K extends keyof A>(
  * @category operations
  * @since 0.1.0
  */
-export const stream = <A>(self: Remote<A>): Stream.Stream<Item<A>, ThreadError> => {
+export const stream = <A>(self: RemoteObject<A>): Stream.Stream<Item<A>, ThreadError> => {
   const { className, handle } = inside(self)
   return about(
     self,

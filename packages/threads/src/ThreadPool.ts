@@ -45,7 +45,8 @@ import { insideOf } from "./internal/handle.ts"
 import { makeMember } from "./internal/remotes.ts"
 import * as report from "./internal/report.ts"
 import * as service from "./internal/service.ts"
-import type { Remote } from "./Remote.ts"
+import { lastEvent } from "./internal/tally.ts"
+import type { Remote, RemoteObject } from "./Remote.ts"
 import type { Task } from "./Task.ts"
 import { markMoved } from "./internal/clone.ts"
 import type { SpawnFailed, ThreadError } from "./ThreadError.ts"
@@ -135,19 +136,35 @@ export interface Options {
  * @category models
  * @since 0.1.0
  */
-export type Result<A, R = never> =
-  // An `any` stays one Effect.
-  0 extends 1 & A
+export type Result<A, R = never> = [A] extends [never]
+  ? Effect.Effect<never, ThreadError, R>
+  : // An `any` stays one Effect.
+    0 extends 1 & A
     ? Effect.Effect<any, ThreadError, R>
-    : [A] extends [Stream.Stream<infer Item, infer E, infer _R>]
-      ? Stream.Stream<Item, E | ThreadError, R>
-      : [A] extends [Effect.Effect<infer Value, infer E, infer _R>]
-        ? Effect.Effect<Value, E | ThreadError, R>
+    : [A] extends [Stream.Stream<infer Item, infer E, infer Needs>]
+      ? Satisfied<Needs, Stream.Stream<Item, E | ThreadError, R>>
+      : [A] extends [Effect.Effect<infer Value, infer E, infer Needs>]
+        ? Satisfied<Needs, Effect.Effect<Value, E | ThreadError, R>>
         : [A] extends [Generator<infer Item, any, any> | AsyncGenerator<infer Item, any, any>]
           ? Stream.Stream<Item, ThreadError, R>
           : [A] extends [Promise<infer Value>]
             ? Result<Value, R>
-            : Effect.Effect<A, ThreadError, R>
+            : Effect.Effect<Awaited<A>, ThreadError, R>
+
+/** A task may need the thread pool, and nothing else. */
+type Satisfied<Needs, A> = [Exclude<Needs, ThreadPool>] extends [never]
+  ? A
+  : NeedsServices<Exclude<Needs, ThreadPool>>
+
+/**
+ * Stands for a task that needs services: a thread has none of those of the program. Provide them in the module.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface NeedsServices<in out Needs> {
+  readonly "provide these services in the module": (_: Needs) => Needs
+}
 
 /**
  * An argument as it is, or a remote that stands for it where the call goes to the thread of that remote.
@@ -155,7 +172,7 @@ export type Result<A, R = never> =
  * @category models
  * @since 0.1.0
  */
-export type Argument<A> = A extends object ? A | Remote<A> : A
+export type Argument<A> = A extends object ? A | RemoteObject<A> : A
 
 /**
  * The arguments of a call. See {@link Argument}.
@@ -171,20 +188,49 @@ export type Arguments<Args extends ReadonlyArray<unknown>> = { [I in keyof Args]
  * @category models
  * @since 0.1.0
  */
-export type Module<M> = {
-  readonly [K in keyof M]: M[K] extends (...args: infer Args) => infer A
-    ? (...args: Arguments<Args>) => Result<A, ThreadPool>
-    : Result<M[K], ThreadPool>
+export type Module<M> = 0 extends 1 & M
+  ? any
+  : {
+      readonly [K in keyof M]-?: 0 extends 1 & M[K]
+        ? any
+        : NonNullable<M[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer A
+          ? (...args: Arguments<Args>) => Result<A, ThreadPool>
+          : M[K] extends abstract new (...args: any) => any
+            ? ExportedClass<M[K]>
+            : Result<M[K], ThreadPool>
+    } & ModuleOf<M>
+
+/**
+ * What all modules have in common.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ModuleOf<out M> {
+  readonly "~cenote/threads/Module": (_: never) => M
+}
+
+/**
+ * A class that a module exports: its instances are had by {@link proxy}, it does not cross itself.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ExportedClass<in out C> {
+  readonly "make instances with ThreadPool.proxy": (_: C) => C
 }
 
 /** The names of the classes that a module exports. */
-type ClassNames<M> = {
-  [K in keyof M]: M[K] extends abstract new (...args: any) => any ? K : never
-}[keyof M] &
-  string
+type ClassNames<M> = { [K in keyof M]: M[K] extends new (...args: any) => any ? K : never }[keyof M] & string
 
 type InstanceOf<C> = C extends abstract new (...args: any) => infer A ? A : never
-type ParametersOf<C> = C extends abstract new (...args: infer Args) => any ? Args : never
+
+/** What {@link proxy} takes after the name of a class: the arguments may be left out where the constructor needs none. */
+type ForConstructor<C, Options> = C extends new (...args: infer Args extends ReadonlyArray<any>) => any
+  ? [] extends Args
+    ? [args?: Arguments<Args>, options?: Options]
+    : [args: Arguments<Args>, options?: Options]
+  : never
 
 /**
  * Which results of an object stay in its thread, and come as remotes of their own.
@@ -192,12 +238,15 @@ type ParametersOf<C> = C extends abstract new (...args: infer Args) => any ? Arg
  * @category models
  * @since 0.1.0
  */
-export interface ProxyOptions {
+export interface ProxyOptions<Class extends string = string, Name extends string = string> {
   /** Instances of these classes, and of classes that extend them (EV-97). */
-  readonly autowrap?: ReadonlyArray<string> | undefined
+  readonly autowrap?: ReadonlyArray<Class> | undefined
   /** What these methods and properties give (EV-98). */
-  readonly autowrapNames?: ReadonlyArray<string> | undefined
+  readonly autowrapNames?: ReadonlyArray<Name> | undefined
 }
+
+/** The instances of those classes of a module that are named. */
+type Wrapped<M, Class extends string> = Class extends keyof M ? InstanceOf<M[Class]> : never
 
 /**
  * One thread at one moment. Durations are in milliseconds.
@@ -379,6 +428,11 @@ const functionFor = (f: Function): RemoteFunction => {
  *
  * Classes of errors do not cross, their names and fields do: match with `Effect.catchTag`, not with `instanceof`.
  *
+ * An exported function is an Effect too, as it might have been a value. `Effect.andThen(hash.sha256)` takes it for one; write
+ * `Effect.flatMap(hash.sha256)`.
+ *
+ * Of an overloaded function the last overload counts, and type parameters are lost.
+ *
  * **Example**
  *
  * ```ts file=hash.ts
@@ -402,17 +456,12 @@ const functionFor = (f: Function): RemoteFunction => {
  */
 export const module = <M extends object>(url: URL | string): Module<M> => {
   const href = String(url)
-  const members = new Map<string, unknown>()
   return new Proxy(Object.create(null) as object, {
     get(_, key) {
       if (key === urlKey) return href
+      if (key === Symbol.toPrimitive) return () => `Module<${href}>`
       if (typeof key === "symbol" || key === "then" || key === "toJSON") return undefined
-      let member = members.get(key)
-      if (member === undefined) {
-        member = exported(href, key)
-        members.set(key, member)
-      }
-      return member
+      return exported(href, key)
     },
     has: (_, key) => key === urlKey,
     set() {
@@ -423,14 +472,23 @@ export const module = <M extends object>(url: URL | string): Module<M> => {
 
 const urlKey = Symbol("url")
 
+/** One for each export, however often its module is made: what is known of it is known to all. */
+const exports = new Map<string, unknown>()
+
 const exported = (url: string, key: string): unknown => {
-  const name = `${url.slice(url.lastIndexOf("/") + 1)}#${key}`
-  const call = new RemoteFunction({ kind: "export", url, name: key }, name)
-  const read = new RemoteFunction({ kind: "value", url, name: key }, name)
-  return makeMember(
-    (...args) => invoke({ pool: undefined, target: call, name, args }),
-    () => invoke({ pool: undefined, target: read, name, args: [] })
-  )
+  const id = `${url}#${key}`
+  let member = exports.get(id)
+  if (member === undefined) {
+    const name = id.slice(url.lastIndexOf("/") + 1)
+    const call = new RemoteFunction({ kind: "export", url, name: key }, name)
+    const read = new RemoteFunction({ kind: "value", url, name: key }, name)
+    member = makeMember(
+      (...args) => invoke({ pool: undefined, target: call, name, args }),
+      () => invoke({ pool: undefined, target: read, name, args: [] })
+    )
+    exports.set(id, member)
+  }
+  return member
 }
 
 /**
@@ -446,18 +504,21 @@ const exported = (url: string, key: string): unknown => {
  * @since 0.1.0
  */
 export const proxy: {
-  <M extends object, K extends ClassNames<M>>(
-    module: Module<M>,
+  <
+    M extends object,
+    K extends ClassNames<M>,
+    const Class extends string = never,
+    const Name extends string = never
+  >(
+    module: ModuleOf<M>,
     className: K,
-    args?: ParametersOf<M[K]>,
-    options?: ProxyOptions
-  ): Effect.Effect<Remote<InstanceOf<M[K]>>, ThreadError, ThreadPool | Scope.Scope>
-  <M extends object>(
+    ...rest: ForConstructor<M[K], ProxyOptions<Class, Name>>
+  ): Effect.Effect<Remote<InstanceOf<M[K]>, Wrapped<M, Class>, Name>, ThreadError, ThreadPool | Scope.Scope>
+  <M extends object, K extends ClassNames<M> = ClassNames<M>>(
     url: URL | string,
-    className: ClassNames<M>,
-    args?: ParametersOf<M[ClassNames<M>]>,
-    options?: ProxyOptions
-  ): Effect.Effect<Remote<InstanceOf<M[ClassNames<M>]>>, ThreadError, ThreadPool | Scope.Scope>
+    className: K,
+    ...rest: ForConstructor<M[K], ProxyOptions>
+  ): Effect.Effect<Remote<InstanceOf<M[K]>>, ThreadError, ThreadPool | Scope.Scope>
 } = (
   from: URL | string | object,
   className: string,
@@ -551,7 +612,8 @@ export const resize = (
 
 /**
  * Lets everything that was submitted before end, and then the threads; their objects go with them. Calls that come
- * meanwhile wait. The next call starts threads again (EV-88 to EV-90).
+ * meanwhile wait. The next call starts threads again (EV-88 to EV-90). A task that nobody waits for, and that does not stop, is
+ * waited for as long as `killGrace` says.
  *
  * @category operations
  * @since 0.1.0
@@ -580,11 +642,11 @@ export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(Thr
  */
 export const events: Stream.Stream<PoolEvent.PoolEvent | ThreadEvent, never, ThreadPool> = Stream.unwrap(
   Effect.map(ThreadPool, ({ core }) => {
-    const ofCalls = Stream.unwrap(
+    const ofCalls: Stream.Stream<ThreadEvent> = Stream.unwrap(
       Effect.acquireRelease(
         Effect.map(PubSub.subscribe(core.tally.events), (subscription) => {
           core.tally.listeners++
-          return Stream.fromSubscription(subscription)
+          return Stream.takeWhile(Stream.fromSubscription(subscription), (event) => event !== lastEvent)
         }),
         () => Effect.sync(() => core.tally.listeners--)
       )

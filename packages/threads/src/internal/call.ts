@@ -41,6 +41,15 @@ export interface Handle {
   released: boolean
 }
 
+/** What a call ends in when its result is something to pull from. */
+export class SourceHandle {
+  readonly handle: Handle
+
+  constructor(handle: Handle) {
+    this.handle = handle
+  }
+}
+
 export type Resume = (effect: Effect.Effect<any, any, any>) => void
 
 /** What a thread is asked to do, and who waits for it. */
@@ -51,7 +60,7 @@ export class Call {
   readonly name: string
   readonly args: ReadonlyArray<unknown>
   /** The object that it is about, or that is among its arguments: only the thread of that object can run it. */
-  readonly pinned: Handle | undefined
+  pinned: Handle | undefined
   /** Whether what cannot be kept as a value may be kept as a source to pull from. */
   readonly wantsStream: boolean
   readonly unkillable: boolean
@@ -69,6 +78,8 @@ export class Call {
   /** Monotonic milliseconds. */
   submittedAt: number
   sentAt = 0
+  /** What its result refers to alone: let go of when the caller is found to be gone after all. */
+  kept: Handle | undefined = undefined
   /** Made with the first span that the task told. */
   spans: SpanReplay | undefined = undefined
   /** Calls off the timer that was set for it. */

@@ -90,7 +90,21 @@ const canClone = (value: unknown): boolean => {
 /** How deep the search for what cannot be copied goes: each level is cloned to see. */
 const deepest = 64
 
-/** The first thing in a value that cannot be copied, and the path to it. Never throws, whatever the value does. */
+/** By this, a remote gives what is behind it: see `handle.ts`, which cannot be loaded in a thread for this alone. */
+const HandleKey = Symbol.for("~cenote/threads/Handle")
+
+const remoteName = (value: unknown): string | undefined => {
+  try {
+    return typeof value === "function" ? (value as any)[HandleKey]?.className : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * The first thing in a value that cannot be copied, and the path to it. Never throws, whatever the value does. Remotes are
+ * passed over where they may stand: in arrays and plain objects.
+ */
 export const findUncloneable = (
   value: unknown,
   path: string
@@ -99,8 +113,10 @@ export const findUncloneable = (
   const visit = (
     value: unknown,
     path: string,
-    depth: number
+    depth: number,
+    mayBeRemote: boolean
   ): { readonly path: string; readonly found: string } | undefined => {
+    if (mayBeRemote && remoteName(value) !== undefined) return undefined
     if (typeof value === "function" || typeof value === "symbol") return { path, found: describe(value) }
     if (typeof value !== "object" || value === null || seen.has(value) || canClone(value)) return undefined
     seen.add(value)
@@ -112,14 +128,15 @@ export const findUncloneable = (
     } catch (error) {
       return { path, found: `${describe(value)} that cannot be read: ${textOf(error)}` }
     }
+    const isPlain = Array.isArray(value) || classNameOf(value) === "Object"
     for (const [step, child] of children) {
-      const within = visit(child, `${path}${stepText(step)}`, depth + 1)
+      const within = visit(child, `${path}${stepText(step)}`, depth + 1, isPlain)
       if (within !== undefined) return within
     }
     // Everything in it could be copied, so it is the thing itself that cannot.
     return children.some(([, child]) => !canClone(child)) ? undefined : { path, found: describe(value) }
   }
-  return visit(value, path, 0)
+  return visit(value, path, 0, false)
 }
 
 const textOf = (error: unknown): string => {
@@ -138,6 +155,8 @@ const stepText = (step: string | number): string =>
       : `[${JSON.stringify(step)}]`
 
 const describe = (value: unknown): string => {
+  const remote = remoteName(value)
+  if (remote !== undefined) return `a remote (${remote})`
   if (typeof value === "function") {
     const name = nameOf(value)
     return name === "" ? "a function" : `function ${name}`

@@ -4,7 +4,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import type * as Fiber from "effect/Fiber"
 import * as References from "effect/References"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
@@ -13,18 +13,27 @@ import { Pool, PoolError } from "@cenote/pool"
 import {
   QueueFull,
   SpawnFailed,
+  type StaleRemote,
   TaskTimeout,
   type ThreadCrashed,
   type ThreadError,
   ThreadPoolClosed
 } from "../ThreadError.ts"
-import { Call, type Handle } from "./call.ts"
+import { Call, type Handle, SourceHandle } from "./call.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
 import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
 import type { Settings } from "./options.ts"
 import { crashed, misused, refusal, stale, taskFailed, unsendable } from "./outcome.ts"
-import { type Config, type Extra, Status, ToThread, type WireLog, type WireSpan } from "./protocol.ts"
+import {
+  type Config,
+  type Extra,
+  Status,
+  ToThread,
+  type WireLog,
+  type WireRemote,
+  type WireSpan
+} from "./protocol.ts"
 import { handleOf } from "./handle.ts"
 import { Remotes, withNumbers } from "./remotes.ts"
 import type { Owner, Reply, Sendable, Thread } from "./thread.ts"
@@ -34,10 +43,11 @@ import type { Timers } from "./timers.ts"
 /** How long a call that was sent ahead stays with a thread that makes no progress while another is idle: milliseconds. */
 const patience = 1
 
-/** What a call ends in when its result is something to pull from. */
-export interface SourceHandle {
-  readonly handle: Handle
-}
+/** Up to what age a thread that crashes has died young, how many may in a row, and the pauses after that: milliseconds. */
+const youth = 5_000
+const patienceWithYoung = 2
+const firstPause = 100
+const longestPause = 10_000
 
 /**
  * The scheduler: one line of calls, the threads that the pool has lent it, and what is with each of them.
@@ -71,6 +81,8 @@ export class Core implements Owner {
   /** Whether calls never leave this thread. */
   private readonly onlyInline: boolean
   private warnedOfNone = false
+  /** Threads in a row that ended by themselves soon after they had started, before they had ended a call. */
+  private diedYoung = 0
   /** Whether {@link pump} is about to run, or runs. */
   private scheduled = false
   private pumping = false
@@ -108,6 +120,13 @@ export class Core implements Owner {
 
   get name(): string {
     return this.settings.name
+  }
+
+  /** How long the next thread waits before it starts, in milliseconds: longer for each that died young. */
+  get pauseBeforeStart(): number {
+    return this.diedYoung < patienceWithYoung
+      ? 0
+      : Math.min(firstPause * 2 ** (this.diedYoung - patienceWithYoung), longestPause)
   }
 
   configFor(thread: Thread): Config {
@@ -158,17 +177,18 @@ export class Core implements Owner {
 
   private placePinned(call: Call, handle: Handle): void {
     const { thread } = handle
-    const reason = handle.released
-      ? "released"
-      : !thread.isOf(this)
-        ? "elsewhere"
-        : thread.state === "ready"
-          ? undefined
-          : "threadEnded"
+    const reason = this.whyStale(handle)
     if (reason !== undefined) return this.refuse(call, stale(this.name, call, thread, reason))
     if (thread.hasSlot && thread.backlog.size === 0) this.send(thread, call)
     else thread.backlog.push(call)
     this.schedule()
+  }
+
+  /** Why a call cannot go to an object, if it cannot. */
+  private whyStale({ released, thread }: Handle): StaleRemote["reason"] | undefined {
+    if (released) return "released"
+    if (!thread.isOf(this)) return "elsewhere"
+    return thread.state === "ready" ? undefined : "threadEnded"
   }
 
   private hasRoom(call: Call): boolean {
@@ -206,6 +226,13 @@ export class Core implements Owner {
         `thread pool ${JSON.stringify(this.name)} has no threads (max is 0): its tasks run on the calling thread`
       )
     )
+  }
+
+  /** Calls that no thread has. */
+  get pending(): number {
+    let pending = this.line.size + this.held.size
+    for (const { backlog } of this.threads) pending += backlog.size
+    return pending
   }
 
   /** Calls that run on the calling thread. */
@@ -338,7 +365,12 @@ export class Core implements Owner {
 
   /** With no thread up, and none coming, those in line hear why. */
   private leaseFailed(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
-    if (this.state === "closed" || this.threads.size > 0 || this.leases.size > 0) return this.schedule()
+    if (this.state === "closed" || this.leases.size > 0) return
+    // Those that are up serve the line; asking at once for another would end as this did.
+    if (this.threads.size > 0) {
+      this.timers.after(firstPause, () => this.schedule())
+      return
+    }
     const error = Cause.squash(cause)
     const failure =
       error instanceof SpawnFailed
@@ -482,11 +514,14 @@ export class Core implements Owner {
       case Status.ok:
         return Exit.succeed(value)
       case Status.remote:
-        return Exit.succeed(this.remotes.received(thread, value))
+        return Exit.succeed(this.receive(thread, call, value))
       case Status.stream: {
         const handle: Handle = { thread, object: value.object, received: 1, released: false }
         thread.objects++
-        if (call.wantsStream) return Exit.succeed({ handle } satisfies SourceHandle)
+        if (call.wantsStream) {
+          call.kept = handle
+          return Exit.succeed(new SourceHandle(handle))
+        }
         this.letGo(handle)
         return Exit.fail(
           misused(
@@ -509,6 +544,12 @@ export class Core implements Owner {
       default:
         return Exit.fail(taskFailed(this.name, thread, call, value))
     }
+  }
+
+  private receive(thread: Thread, call: Call, wire: WireRemote): object {
+    const { isNew, remote } = this.remotes.received(thread, wire)
+    if (isNew) call.kept = handleOf(remote)
+    return remote
   }
 
   heard(thread: Thread): void {
@@ -546,6 +587,8 @@ export class Core implements Owner {
       return this.checkRest()
     }
     const { thread } = call
+    // The reply came after the interruption, and nobody took what it brought.
+    if (call.state === "done" && call.kept !== undefined) this.letGo(call.kept)
     if (call.state !== "sent" || thread === undefined) return
     this.tally.ended(thread, call, "interrupted", undefined)
     this.stop(thread, call)
@@ -577,7 +620,7 @@ export class Core implements Owner {
     }
     thread.abort(call)
     const { killGrace } = this.settings
-    if (killGrace === Infinity || thread.state !== "ready") return
+    if (killGrace === Infinity || thread.state !== "ready" || thread === this.inlineThread) return
     call.cancelTimer = this.timers.after(killGrace, () => {
       if (thread.has(call) && thread.state === "ready") this.stopThread(thread, call)
     })
@@ -627,6 +670,8 @@ export class Core implements Owner {
     if (!wasTold) {
       const told = { thread: thread.id, failed: failing.length, moved: moved.length }
       this.tally.totals[reason === "killed" ? "killed" : "crashes"]++
+      const isYoung = reason !== "killed" && thread.ended === 0 && now - thread.startedAt < youth
+      this.diedYoung = isYoung ? this.diedYoung + 1 : 0
       if (reason === "killed") this.tally.tell("ThreadKilled", told)
       else this.tally.tell("ThreadCrashed", { ...told, reason })
     }
@@ -707,22 +752,25 @@ export class Core implements Owner {
   // ---------------------------------------------------------------------------
 
   resize(min: number, max: number): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.min = min
-      this.max = max
-      const excess = this.threads.size - max
-      // Those with nothing to lose first.
-      const leaving = [...this.threads].toSorted((a, b) => a.objects - b.objects || a.load - b.load)
-      for (const thread of leaving.slice(0, Math.max(0, excess))) if (!thread.retiring) this.retire(thread)
-      return Effect.andThen(
-        Pool.resize(this.pool, { min, max }),
-        Effect.sync(() => {
-          this.unlease(max)
-          if (max === 0) for (const call of this.line.takeAll()) this.place(call, false)
-          this.pump()
-        })
-      )
-    })
+    // Waits for nothing, and must not stop half-way.
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        this.min = min
+        this.max = max
+        const excess = this.threads.size - max
+        // Those with nothing to lose first.
+        const leaving = [...this.threads].toSorted((a, b) => a.objects - b.objects || a.load - b.load)
+        for (const thread of leaving.slice(0, Math.max(0, excess))) if (!thread.retiring) this.retire(thread)
+        return Effect.andThen(
+          Pool.resize(this.pool, { min, max }),
+          Effect.sync(() => {
+            this.unlease(max)
+            if (max === 0) for (const call of this.line.takeAll()) this.place(call, false)
+            this.pump()
+          })
+        )
+      })
+    )
   }
 
   /** Lets everything that was submitted end, and then the threads. Calls that come meanwhile wait. */
@@ -762,31 +810,24 @@ export class Core implements Owner {
   }
 
   private cool(): Effect.Effect<void> {
-    return Effect.andThen(
-      Pool.resize(this.pool, { min: 0, max: this.max }),
-      Effect.suspend(() => this.endAll())
-    )
-  }
-
-  private endAll(): Effect.Effect<void> {
-    this.cold = true
-    return Effect.flatMap(Pool.stats(this.pool), ({ size }) => {
-      const gone = Stream.filter(
-        Pool.events(this.pool),
-        (event) => event._tag === "Closed" || (event._tag === "CreateFailed" && !event.willRetry)
-      )
-      const allGone = this.timers.fork(size === 0 ? Effect.void : Stream.runDrain(Stream.take(gone, size)))
-      this.timers.fork(Pool.recycle(this.pool))
+    return Effect.gen({ self: this }, function* () {
+      yield* Pool.resize(this.pool, { min: 0, max: this.max })
+      this.cold = true
+      // Listening before anything goes, so that nothing goes unheard.
+      const next = yield* Stream.toPull(Pool.events(this.pool))
+      yield* Pool.recycle(this.pool)
       for (const thread of this.alive) {
         if (thread.quarantined) continue
         thread.state = "closing"
         this.giveBack(thread)
       }
-      return Effect.andThen(
-        Fiber.join(allGone),
-        Effect.sync(() => this.tally.tell("Drained", {}))
-      )
-    })
+      while ((yield* Pool.size(this.pool)) > 0) yield* next
+      this.tally.tell("Drained", {})
+    }).pipe(
+      Effect.scoped,
+      // The pool was closed meanwhile.
+      Effect.ignore
+    )
   }
 
   /** A thread has ended, or the pool has done with it. One in quarantine lives on. */
@@ -804,8 +845,9 @@ export class Core implements Owner {
   /** Whether nothing waits, and nothing that anybody waits for runs. */
   private get isAtRest(): boolean {
     if (this.line.size > 0) return false
+    // A drain ends the threads, for which they have to be idle; what runs here and nobody wants is no thread's.
     for (const thread of this.threads) if (!thread.isIdle) return false
-    return this.inlineThread?.isIdle ?? true
+    return this.inlineThread?.isWanted !== true
   }
 
   private checkRest(): void {
@@ -882,13 +924,27 @@ export class Core implements Owner {
   }
 
   sendable(call: Call, thread: Thread): Sendable {
-    const wrong = (handle: Handle): unknown =>
-      stale(this.name, call, handle.thread, handle.released ? "released" : "elsewhere")
     return withNumbers(call.args, (remote) => {
       const handle = handleOf(remote)
       if (handle === undefined) return undefined
-      return handle.thread === thread && !handle.released ? handle.object : { error: wrong(handle) }
+      const reason = this.whyStale(handle)
+      if (reason !== undefined) return { error: stale(this.name, call, handle.thread, reason) }
+      if (handle.thread === thread) return handle.object
+      return call.pinned === undefined
+        ? { moveTo: handle }
+        : { error: stale(this.name, call, handle.thread, "elsewhere") }
     })
+  }
+
+  pinned(thread: Thread, call: Call, handle: Handle): void {
+    call.cancelTimer?.()
+    if (call.state !== "sent") return
+    call.pinned = handle
+    call.state = "new"
+    this.tally.totals.sent--
+    this.place(call, false)
+    handle.thread.flush()
+    if (thread.isIdle) this.schedule()
   }
 
   log(call: Call | undefined, log: WireLog): void {

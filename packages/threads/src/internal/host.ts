@@ -62,7 +62,7 @@ export class Host {
   private running = 0
   /** Tasks that have begun and not ended, by slot, except a synchronous one. */
   private readonly active = new Map<number, Activity>()
-  private readonly functions: Array<FunctionSpec | Function | undefined> = []
+  private readonly functions = new Map<number, KnownFunction>()
   private readonly modules = new Map<string, Promise<Record<string, unknown>>>()
   private readonly objects = new Map<number, ObjectEntry>()
   /** What is being disposed of. */
@@ -77,6 +77,8 @@ export class Host {
   private flushing = false
   private heapAt = 0
   private effects: typeof HostEffects | undefined = undefined
+  /** Whether it has told the pool that it takes calls. */
+  private isReady = false
 
   readonly environment: Environment
 
@@ -105,6 +107,7 @@ export class Host {
             target: message[i + 2],
             extra: message[i + 3],
             args: message.slice(i + 5, end),
+            known: typeof message[i + 2] === "number" ? this.functions.get(message[i + 2]) : undefined,
             arrived
           }
           if (typeof call.target === "object" && call.target.op !== "create") this.callObject(call)
@@ -113,9 +116,12 @@ export class Host {
           break
         }
         case ToThread.define:
-          this.functions[message[i + 1]] = message[i + 2]
-          if (message[i + 2].kind === "source") sources.add(message[i + 2])
+          this.functions.set(message[i + 1], { spec: message[i + 2], compiled: undefined })
           i += 3
+          break
+        case ToThread.forget:
+          this.functions.clear()
+          i += 1
           break
         case ToThread.abort:
           this.abort(message[i + 1])
@@ -147,7 +153,10 @@ export class Host {
       typeof SharedArrayBuffer !== "undefined" && memory instanceof SharedArrayBuffer
         ? new Int32Array(memory)
         : undefined
-    const ready = () => this.say(FromThread.ready, this.memory !== undefined)
+    const ready = () => {
+      this.isReady = true
+      this.say(FromThread.ready, this.memory !== undefined)
+    }
     if (config.preload.length === 0) return ready()
     Promise.all(config.preload.map((url) => this.load(url))).then(ready, (error) =>
       this.say(FromThread.failedToStart, encodeError(error))
@@ -159,6 +168,8 @@ export class Host {
     if (module === undefined) {
       module = importModule(url)
       this.modules.set(url, module)
+      // It may be there another time.
+      module.catch(() => this.modules.delete(url))
     }
     return module
   }
@@ -215,9 +226,10 @@ export class Host {
     const { args, extra, target } = activity.call
     const actual = extra?.objects === undefined ? args : this.withObjects(args, extra.objects)
     if (typeof target === "number") {
-      const known = this.functions[target]
-      if (typeof known === "function") return known.apply(activity, actual)
-      return this.prepare(target, known!, activity, actual)
+      const known = activity.call.known!
+      return known.compiled === undefined
+        ? this.prepare(known, activity, actual)
+        : known.compiled.apply(activity, actual)
     }
     if (target.op === "create") {
       return this.load(target.url).then((module) => {
@@ -238,7 +250,7 @@ export class Host {
       }
       case "get":
         if (!(Object(name) in Object(value))) throw new TypeError(missing(value, name, "does not exist"))
-        return this.wrapped(activity, object!, name, value[name])
+        return this.wrapped(activity, object!, name, readable(value[name], String(name)))
       case "set":
         value[name] = actual[0]
         return undefined
@@ -275,22 +287,17 @@ export class Host {
     }
   }
 
-  private prepare(
-    number: number,
-    spec: FunctionSpec,
-    activity: Activity,
-    args: ReadonlyArray<unknown>
-  ): unknown {
+  private prepare(known: KnownFunction, activity: Activity, args: ReadonlyArray<unknown>): unknown {
+    const { spec } = known
     if (spec.kind === "source") {
-      const compiled = compile(spec)
-      this.functions[number] = compiled
-      return compiled.apply(activity, args)
+      known.compiled = compile(spec)
+      return known.compiled.apply(activity, args)
     }
     return this.load(spec.url).then((module) => {
       const value = exportOf(module, spec.url, spec.name)
-      if (spec.kind === "value") return value
+      if (spec.kind === "value") return readable(value, spec.name)
       if (typeof value !== "function") throw new TypeError(`${spec.name} of ${spec.url} is not a function`)
-      this.functions[number] = value
+      known.compiled = value
       return activity.insideLate(() => value.apply(activity, args) as unknown)
     })
   }
@@ -392,10 +399,8 @@ export class Host {
 
   fail(activity: Activity, error: unknown): void {
     if (isA(StaleObject, error)) return this.end(activity, Status.stale, undefined)
-    const { target } = activity.call
-    const isSource = typeof target === "number" && sources.has(this.functions[target] as object)
     const encoded = encodeError(error)
-    const hint = isSource ? hintFor(error) : undefined
+    const hint = activity.call.known?.spec.kind === "source" ? hintFor(error) : undefined
     this.end(activity, Status.threw, hint === undefined ? encoded : { ...encoded, hint })
   }
 
@@ -539,7 +544,7 @@ export class Host {
 
   /** Sends the replies there are, in one message. */
   flush(): void {
-    if (this.config.tellHeap) this.tellHeap()
+    if (this.isReady && this.config.tellHeap) this.tellHeap()
     if (this.replies.length === 0) return
     const { replies, transfers } = this
     this.replies = []
@@ -580,11 +585,19 @@ export class Host {
 // Parts
 // -----------------------------------------------------------------------------
 
+/** A function that the pool calls by number. */
+interface KnownFunction {
+  readonly spec: FunctionSpec
+  /** Compiled, or loaded. */
+  compiled: Function | undefined
+}
+
 interface Call {
   readonly slot: number
   readonly target: Target
   readonly args: ReadonlyArray<unknown>
   readonly extra: Extra | undefined
+  readonly known: KnownFunction | undefined
   /** When it came, in milliseconds. */
   readonly arrived: number
 }
@@ -817,12 +830,20 @@ class IteratorSource implements Source {
   }
 }
 
-/** The value of a promise that is fulfilled before anything else happens, or `undefined`. */
-const soon = <A>(promise: PromiseLike<A>): Promise<A | undefined> =>
-  Promise.race([
-    Promise.resolve(promise).catch(() => undefined),
-    new Promise<undefined>((resolve) => setTimeout(resolve, 0, undefined))
-  ])
+/** The value of a promise that is fulfilled before anything else happens, or `undefined`, also when it is rejected. */
+const soon = async <A>(promise: PromiseLike<A>): Promise<A | undefined> => {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, 0, undefined)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } catch {
+    return undefined
+  } finally {
+    clearTimeout(timer)
+  }
+}
 
 // -----------------------------------------------------------------------------
 // Helpers
@@ -868,9 +889,6 @@ const streamKey = "~effect/Stream"
 
 /** The method of an object that is not a function by which it is called: as `__call__` in Python (EV-100). */
 const callKey = "call"
-
-/** Functions that came by their source, and their specifications. */
-const sources = new WeakSet<object>()
 
 const isA = <A>(Class: new (...args: any) => A, value: unknown): value is A => {
   try {
@@ -923,13 +941,20 @@ const compile = ({ name, source }: { readonly name: string; readonly source: str
     compiled = method
   }
   if (typeof compiled !== "function") return refuse(`the source of ${name} is not that of a function`)
-  sources.add(compiled)
   return compiled
 }
 
 const exportOf = (module: Record<string, unknown>, url: string, name: string): unknown => {
   if (name in module) return module[name]
   throw new TypeError(`${url} has no export ${name}; it has ${Object.keys(module).join(", ") || "none"}`)
+}
+
+/** A value that was read. A function is not meant to be: nothing could be made of it on the other side. */
+const readable = (value: unknown, name: string): unknown => {
+  if (typeof value !== "function") return value
+  throw new TypeError(
+    `${name} is ${/^class\b/.test(String(value)) ? "a class: make instances of it with ThreadPool.proxy" : `a function: call it. (Effect.andThen and Effect.tap take ${name} for an Effect that reads it: use Effect.flatMap)`}`
+  )
 }
 
 const missing = (value: unknown, name: PropertyKey, what: string): string => {

@@ -7,9 +7,9 @@ import type * as Fiber from "effect/Fiber"
 import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { TaskFailed } from "../ThreadError.ts"
-import { Call, type Handle, type RemoteFunction } from "./call.ts"
+import { Call, type Handle, type RemoteFunction, SourceHandle } from "./call.ts"
 import { movedBy } from "./clone.ts"
-import type { Core, SourceHandle } from "./core.ts"
+import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
@@ -119,8 +119,7 @@ const openSource = (spec: Spec) =>
 const coreOf = (spec: Spec): Effect.Effect<Core, never, any> =>
   spec.pool === undefined ? Effect.map(ThreadPool, (_) => _.core) : Effect.succeed(spec.pool.core)
 
-const isSource = (result: unknown): result is SourceHandle =>
-  typeof result === "object" && result !== null && "handle" in result && result.handle !== undefined
+const isSource = (result: unknown): result is SourceHandle => result instanceof SourceHandle
 
 const notAStream = (core: Core, { name }: Spec, result: unknown): TaskFailed =>
   misused(

@@ -34,7 +34,11 @@ export const make = Effect.fnUntraced(function* (options: Options, defaultSize: 
   const spawner = (yield* Spawner) as SpawnerFn
   let last = 0
   let core: Core | undefined
-  const acquire = Effect.suspend(() => startThread(core!, ++last, platform, spawner))
+  const acquire = Effect.suspend(() => {
+    const start = Effect.suspend(() => startThread(core!, ++last, platform, spawner))
+    const pause = core!.pauseBeforeStart
+    return pause === 0 ? start : Effect.delay(start, pause)
+  })
   core = yield* makeCore(settings, acquire, false)
   yield* Pool.resize(core.pool, { min: settings.min, max: settings.max })
   // A thread that cannot start is told here, and not with the first call.

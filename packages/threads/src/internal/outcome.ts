@@ -67,9 +67,11 @@ export const refusal = (pool: string, call: Call, error: unknown): StaleRemote |
     pool,
     task: call.name,
     ...place,
-    hint: place.found.includes("function")
-      ? "Send plain data; code belongs into a module (ThreadPool.module)"
-      : undefined
+    hint: place.found.startsWith("a remote")
+      ? "Hand over remotes as arguments, or in plain objects and arrays"
+      : place.found.includes("function")
+        ? "Send plain data; code belongs into a module (ThreadPool.module)"
+        : undefined
   })
 }
 

@@ -20,7 +20,9 @@ export const ToThread = {
   /** slot */
   abort: 4,
   /** number of the object, how often it has been received */
-  release: 5
+  release: 5,
+  /** no operand: all functions; those that are still wanted are defined again */
+  forget: 6
 } as const
 
 /** Operations from a thread. */

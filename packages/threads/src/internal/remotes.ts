@@ -5,7 +5,7 @@ import type { Handle } from "./call.ts"
 import type { Core } from "./core.ts"
 import { HandleKey, type Inside } from "./handle.ts"
 import { type Invocation, invoke, streamVariance } from "./invocation.ts"
-import type { Extra, WireRemote } from "./protocol.ts"
+import type { WireRemote } from "./protocol.ts"
 import type { Sendable, Thread } from "./thread.ts"
 
 /** The remotes of a pool: one for each object that stays in a thread. */
@@ -24,7 +24,7 @@ export class Remotes {
   }
 
   /** The remote for an object that a thread has sent: the same one for as long as somebody has it. */
-  received(thread: Thread, wire: WireRemote): object {
+  received(thread: Thread, wire: WireRemote): { readonly remote: object; readonly isNew: boolean } {
     let known = this.byThread.get(thread)
     if (known === undefined) {
       known = new Map()
@@ -34,7 +34,7 @@ export class Remotes {
     if (entry !== undefined && !entry.handle.released) {
       entry.handle.received++
       const remote = entry.remote.deref()
-      if (remote !== undefined) return remote
+      if (remote !== undefined) return { remote, isNew: false }
     }
     // A remote that is garbage, and that the sweeper has not come to: its handle is released in its own time.
     const handle: Handle = { thread, object: wire.object, received: 1, released: false }
@@ -43,7 +43,7 @@ export class Remotes {
     const remote = makeRemote({ core: this.core, handle, className: wire.className })
     known.set(wire.object, { remote: new WeakRef(remote), handle })
     this.sweeper.register(remote, handle)
-    return remote
+    return { remote, isNew: true }
   }
 
   private release(handle: Handle): void {
@@ -60,7 +60,15 @@ export class Remotes {
 /** A member of a remote: called it is a method, by itself it is the property's value. */
 const makeRemote = (inside: Inside): object => {
   const members = new Map<string, unknown>()
-  return new Proxy(() => {}, {
+  const text = `Remote<${inside.className}>`
+  // A function, so that it can be called; with a name, for those who print it.
+  const target = Object.defineProperty(() => {}, "name", { value: text })
+  const refuse = (): never => {
+    throw new TypeError(
+      `what is done to a ${text} does not reach the object in its thread: use Remote.set(remote, name, value)`
+    )
+  }
+  return new Proxy(target, {
     get(_, key) {
       if (key === HandleKey) return inside
       if (typeof key === "symbol")
@@ -77,11 +85,9 @@ const makeRemote = (inside: Inside): object => {
       }
       return member
     },
-    set() {
-      throw new TypeError(
-        "assigning to a remote does not reach the object in its thread: use Remote.set(remote, name, value)"
-      )
-    },
+    set: refuse,
+    deleteProperty: refuse,
+    defineProperty: refuse,
     has: (_, key) => key === HandleKey,
     ownKeys: () => [],
     apply(_, __, args) {
@@ -147,12 +153,12 @@ export const makeMember = (
 /** The arguments with numbers in place of remotes, and where those are. */
 export const withNumbers = (
   args: ReadonlyArray<unknown>,
-  numberOf: (remote: unknown) => number | { readonly error: unknown } | undefined
+  numberOf: (remote: unknown) => number | Exclude<Sendable, { readonly args: unknown }> | undefined
 ): Sendable => {
   const objects: Array<ReadonlyArray<string | number>> = []
   /** Copies by what they are of: what is in two places stays one thing, and a cycle a cycle. */
   const copies = new Map<object, unknown>()
-  let failure: { readonly error: unknown } | undefined
+  let other: Exclude<Sendable, { readonly args: unknown }> | undefined
   const fill = (
     copy: any,
     entries: Iterable<readonly [string | number, unknown]>,
@@ -166,7 +172,7 @@ export const withNumbers = (
       const number = numberOf(value)
       if (number === undefined) return value
       if (typeof number === "object") {
-        failure ??= number
+        other ??= number
         return value
       }
       objects.push(path)
@@ -180,12 +186,7 @@ export const withNumbers = (
     return fill(copy, Array.isArray(value) ? value.entries() : Object.entries(value), path)
   }
   const sent = args.map((arg, i) => visit(arg, [i]))
-  return (
-    failure ?? {
-      args: sent,
-      objects: objects.length === 0 ? undefined : (objects satisfies Extra["objects"])
-    }
-  )
+  return other ?? { args: sent, objects: objects.length === 0 ? undefined : objects }
 }
 
 const isPlain = (value: object): boolean => {

@@ -14,7 +14,7 @@ export const stats = (core: Core): Effect.Effect<Stats> =>
     const running = [...core.threads].reduce((sum, thread) => sum + thread.inFlight, 0)
     return {
       ...ofPool,
-      pending: core.line.size,
+      pending: core.pending,
       borrowed: sent,
       timeouts: totals.timedOut,
       ...totals,

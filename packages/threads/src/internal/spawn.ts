@@ -43,7 +43,9 @@ export const startThread = Effect.fnUntraced(function* (
       // Not every platform can share memory.
       if (message[1] !== true) thread.memory = undefined
       Deferred.doneUnsafe(ready, Exit.void)
-    } else Deferred.doneUnsafe(ready, Exit.fail(failed(decodeError(message[1] as never))))
+    } else if (message[0] === FromThread.failedToStart) {
+      Deferred.doneUnsafe(ready, Exit.fail(failed(decodeError(message[1] as never))))
+    }
     return Effect.void
   }
 
@@ -114,4 +116,8 @@ const crashReason = (error: unknown): ThreadCrashed["reason"] =>
   (error as any)?.code === "ERR_WORKER_OUT_OF_MEMORY" ? "outOfMemory" : isExit(error) ? "exit" : "error"
 
 const reasonOf = (error: unknown): string =>
-  error instanceof Error ? `${error.name}: ${error.message}` : messageOf(error)
+  error === undefined
+    ? "it ended without saying why"
+    : error instanceof Error
+      ? `${error.name}: ${error.message}`
+      : messageOf(error)

@@ -4,6 +4,9 @@ import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
 import type { Call } from "./call.ts"
 import type { Reply, Thread } from "./thread.ts"
 
+/** Ends the events, and is none: nobody sees it. */
+export const lastEvent = { _tag: "Drained", pool: "", at: 0 } satisfies ThreadEvent as ThreadEvent
+
 /** What a thread pool counts, and tells those who listen. */
 export class Tally {
   /** Those who listen now. Nothing is told while there are none. */
@@ -62,6 +65,6 @@ export class Tally {
   }
 
   close(): void {
-    PubSub.endUnsafe(this.events)
+    PubSub.endUnsafe(this.events, lastEvent)
   }
 }

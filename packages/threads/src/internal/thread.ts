@@ -1,5 +1,5 @@
 import { movedBy, transferablesIn } from "./clone.ts"
-import { type Call, RemoteFunction } from "./call.ts"
+import { type Call, type Handle, RemoteFunction } from "./call.ts"
 import { Line } from "./line.ts"
 import {
   beganOf,
@@ -30,6 +30,8 @@ export interface Owner {
   readonly sendable: (call: Call, thread: Thread) => Sendable
   /** A call ended in the thread. */
   readonly ended: (thread: Thread, call: Call, reply: Reply) => void
+  /** A call has to go where an object among its arguments is. */
+  readonly pinned: (thread: Thread, call: Call, handle: Handle) => void
   /** A call cannot be sent. */
   readonly refused: (call: Call, error: unknown) => void
   /** A thread has told everything that was in one message. */
@@ -41,6 +43,8 @@ export interface Owner {
 export type Sendable =
   | { readonly args: ReadonlyArray<unknown>; readonly objects: Extra["objects"] }
   | { readonly error: unknown }
+  /** An object among them lives in another thread, to which the call can go. */
+  | { readonly moveTo: Handle }
 
 export interface Reply {
   readonly status: Status
@@ -53,6 +57,9 @@ export interface Reply {
 
 /** Calls of unknown length, and how much more than one thread's worth of short ones may be with a thread: milliseconds. */
 const aheadBudget = 0.5
+
+/** Functions that a thread knows at one time. */
+const mostKnown = 2000
 
 /** The most calls that are sent ahead to one thread. */
 const mostAhead = 256
@@ -84,7 +91,7 @@ export class Thread {
   private outbox: Array<unknown> = []
   private transfers: Array<object> = []
   /** Functions that the thread has been told of, by number. */
-  private readonly known: Array<true> = []
+  private readonly known = new Set<number>()
 
   /** `closing`: it is told to end; `dead`: it has ended, or is being stopped. */
   state: "starting" | "ready" | "closing" | "dead" = "starting"
@@ -162,6 +169,11 @@ export class Thread {
     return this.owner === owner
   }
 
+  /** Whether somebody waits for anything that is with it. */
+  get isWanted(): boolean {
+    return this.backlog.size > 0 || this.calls.some((call) => call?.state === "sent")
+  }
+
   get isIdle(): boolean {
     return this.inFlight === 0
   }
@@ -190,8 +202,13 @@ export class Thread {
     let sent: unknown = target
     if (target instanceof RemoteFunction) {
       sent = target.number
-      if (this.known[target.number] === undefined) {
-        this.known[target.number] = true
+      if (!this.known.has(target.number)) {
+        // A program that makes up its functions as it goes must not fill the thread with them.
+        if (this.known.size === mostKnown) {
+          this.known.clear()
+          this.outbox.push(ToThread.forget)
+        }
+        this.known.add(target.number)
         this.outbox.push(ToThread.define, target.number, target.spec)
       }
     }
@@ -251,6 +268,11 @@ export class Thread {
     try {
       const sendable = this.owner.sendable(call, this)
       if ("error" in sendable) throw sendable.error
+      if ("moveTo" in sendable) {
+        this.free(call.slot, call.sentAt)
+        this.owner.pinned(this, call, sendable.moveTo)
+        return
+      }
       const extra: Extra | undefined =
         sendable.objects === undefined ? operation[3] : { ...operation[3], objects: sendable.objects }
       this.post(
@@ -399,7 +421,8 @@ const operands: Record<number, number> = {
   [ToThread.call]: 4,
   [ToThread.define]: 2,
   [ToThread.abort]: 1,
-  [ToThread.release]: 2
+  [ToThread.release]: 2,
+  [ToThread.forget]: 0
 }
 
 const onObject = -1
