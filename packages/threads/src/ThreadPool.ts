@@ -124,7 +124,10 @@ export interface Options {
   readonly spawnTimeout?: Duration.Input | undefined
   /** Retries a start that failed. Default: 3 times, after 100, 200 and 400 ms. Then those who wait get `SpawnFailed`. */
   readonly spawnRetry?: Schedule.Schedule<unknown, unknown> | undefined
-  /** How long closing waits for tasks that somebody waits for, before their threads are stopped. Default 30 s. */
+  /**
+   * How long closing waits for tasks that somebody waits for, before their threads are stopped. Tasks that nobody waits for
+   * have one second for their finalizers. Default 30 s.
+   */
   readonly closeTimeout?: Duration.Input | undefined
   /** Logs each task that fails, as an error (EV-94). Default `false`. */
   readonly logFailures?: boolean | undefined
@@ -547,7 +550,7 @@ const disposeOf = (remote: unknown): Effect.Effect<void> => {
 
 /**
  * Moves what is in a value (buffers, ports, streams) to the other thread, instead of copying it, when the value is an
- * argument of a call. It cannot be used here afterwards. Gives the value itself.
+ * argument of a call, or in one. It cannot be used here afterwards. Gives the value itself.
  *
  * **Example**
  *

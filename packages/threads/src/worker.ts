@@ -67,6 +67,9 @@ const start = (port: MessagePort): void => {
     pause = patience.pause
   }
 
+  // What has ended has its result, also when what came after it ends the thread.
+  process.on("exit", () => host.flush())
+
   port.on("message", (message) => {
     receive(message)
     receiveAll()

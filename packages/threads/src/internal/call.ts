@@ -6,6 +6,7 @@ import type { FunctionSpec, Target } from "./protocol.ts"
 import type { Thread } from "./thread.ts"
 
 let lastFunction = 0
+let lastCall = 0
 
 /** A function that threads know by number. */
 export class RemoteFunction {
@@ -54,6 +55,8 @@ export type Resume = (effect: Effect.Effect<any, any, any>) => void
 
 /** What a thread is asked to do, and who waits for it. */
 export class Call {
+  /** Tells who came first. */
+  readonly serial = ++lastCall
   readonly fiber: Fiber.Fiber<any, any>
   readonly resume: Resume
   readonly target: Target | RemoteFunction
@@ -71,6 +74,8 @@ export class Call {
    * has it, and the caller has been told already.
    */
   state: "new" | "line" | "sent" | "abandoned" | "done" = "new"
+  /** Whether its thread has been told that nobody wants it. */
+  aborted = false
   /** The line that it is in, or was in last. */
   line: Line | undefined = undefined
   thread: Thread | undefined = undefined

@@ -1,17 +1,45 @@
 // What can cross between threads, what moves, and where it is that something cannot. Runs on both sides.
 
-/** What a value holds that is to be moved, by the value that was marked. One map for all copies of this module. */
-const moves: WeakMap<object, ReadonlyArray<object>> = ((globalThis as any)[
-  Symbol.for("~cenote/threads/moves")
-] ??= new WeakMap())
+interface Marks {
+  /** What a value holds that is to be moved, by the value that was marked. */
+  readonly moves: WeakMap<object, ReadonlyArray<object>>
+  /** Marked values that have not been sent: while there are any, what is sent is searched for them. */
+  open: number
+}
+
+/** One for all copies of this module. */
+const marks: Marks = ((globalThis as any)[Symbol.for("~cenote/threads/marks")] ??= {
+  moves: new WeakMap(),
+  open: 0
+})
 
 export const markMoved = <A>(value: A): A => {
-  if (typeof value === "object" && value !== null) moves.set(value, transferablesIn(value, "all"))
+  if (typeof value !== "object" || value === null) return value
+  if (!marks.moves.has(value)) marks.open++
+  marks.moves.set(value, transferablesIn(value, "all"))
   return value
 }
 
-export const movedBy = (value: unknown): ReadonlyArray<object> | undefined =>
-  typeof value === "object" && value !== null ? moves.get(value) : undefined
+/** Whether it is worth looking for what is marked. */
+export const hasMarks = (): boolean => marks.open > 0
+
+/** What is to be moved with a value that is sent: of itself, or of what is in it, in arrays and plain objects. */
+export const movedIn = (value: unknown): ReadonlyArray<object> => {
+  if (marks.open === 0) return []
+  const found = new Set<object>()
+  const seen = new Set<object>()
+  const visit = (value: unknown): void => {
+    if (typeof value !== "object" || value === null || seen.has(value)) return
+    seen.add(value)
+    const moved = marks.moves.get(value)
+    if (moved !== undefined) for (const one of moved) found.add(one)
+    else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+      for (const [, child] of childrenOf(value)) visit(child)
+    }
+  }
+  visit(value)
+  return [...found]
+}
 
 /** Classes whose instances cannot be copied, but can move. */
 const movable = [

@@ -9,22 +9,22 @@ import * as References from "effect/References"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import { Pool, PoolError } from "@cenote/pool"
+import { Pool, type PoolError } from "@cenote/pool"
 import {
   QueueFull,
-  SpawnFailed,
+  type SpawnFailed,
   type StaleRemote,
   TaskTimeout,
   type ThreadCrashed,
   type ThreadError,
   ThreadPoolClosed
 } from "../ThreadError.ts"
-import { Call, type Handle, SourceHandle } from "./call.ts"
+import { Call, type Handle, RemoteFunction, SourceHandle } from "./call.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
 import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
 import type { Settings } from "./options.ts"
-import { crashed, misused, refusal, stale, taskFailed, unsendable } from "./outcome.ts"
+import { crashed, misused, refusal, spawnFailure, stale, taskFailed, unsendable } from "./outcome.ts"
 import {
   type Config,
   type Extra,
@@ -42,6 +42,12 @@ import type { Timers } from "./timers.ts"
 
 /** How long a call that was sent ahead stays with a thread that makes no progress while another is idle: milliseconds. */
 const patience = 1
+
+/** How long tasks that nobody waits for may go on when the pool closes, in milliseconds. */
+const lastMoment = 1_000
+
+/** How much has to have ended. */
+type Rest = "wanted" | "idle"
 
 /** Up to what age a thread that crashes has died young, how many may in a row, and the pauses after that: milliseconds. */
 const youth = 5_000
@@ -66,6 +72,8 @@ export class Core implements Owner {
   state: "open" | "closing" | "closed" = "open"
   /** Calls that no thread has. */
   readonly line = new Line()
+  /** The same for calls that create objects: one that waits for a thread of its own holds up nothing else. */
+  readonly creations = new Line()
   /** Calls that came while the pool drains. */
   private readonly held = new Line()
   private draining: Deferred.Deferred<void> | undefined = undefined
@@ -83,6 +91,9 @@ export class Core implements Owner {
   private warnedOfNone = false
   /** Threads in a row that ended by themselves soon after they had started, before they had ended a call. */
   private diedYoung = 0
+  /** Attempts in a row to start one more thread that failed, and until when there is no other: monotonic milliseconds. */
+  private failedToGrow = 0
+  private growsAfter = 0
   /** Whether {@link pump} is about to run, or runs. */
   private scheduled = false
   private pumping = false
@@ -92,8 +103,7 @@ export class Core implements Owner {
   max: number
   /** Whether `min` was put down to 0 by a drain, to be put back by the next call. */
   private cold = false
-  /** Those who wait until nothing is with any thread. */
-  private readonly whenAtRest = new Set<() => void>()
+  private readonly whenAtRest = new Set<{ readonly kind: Rest; readonly done: () => void }>()
 
   private readonly dispatcher: SchedulerDispatcher
 
@@ -124,9 +134,7 @@ export class Core implements Owner {
 
   /** How long the next thread waits before it starts, in milliseconds: longer for each that died young. */
   get pauseBeforeStart(): number {
-    return this.diedYoung < patienceWithYoung
-      ? 0
-      : Math.min(firstPause * 2 ** (this.diedYoung - patienceWithYoung), longestPause)
+    return this.diedYoung < patienceWithYoung ? 0 : pauseAfter(this.diedYoung - patienceWithYoung + 1)
   }
 
   configFor(thread: Thread): Config {
@@ -161,7 +169,7 @@ export class Core implements Owner {
       this.send(this.inline(), call)
       return this.schedule()
     }
-    const line = this.draining === undefined ? this.line : this.held
+    const line = this.draining !== undefined ? this.held : createsObject(call) ? this.creations : this.line
     const { maxQueue } = this.settings
     if (line.size >= maxQueue) {
       // What is about to be sent is not waiting.
@@ -170,7 +178,7 @@ export class Core implements Owner {
         return this.reject(call)
       }
     }
-    if (this.cold && line === this.line) this.warm()
+    if (this.cold && line !== this.held) this.warm()
     line.push(call)
     this.schedule()
   }
@@ -192,8 +200,9 @@ export class Core implements Owner {
   }
 
   private hasRoom(call: Call): boolean {
-    if (this.threads.size + this.leases.size < this.max) return true
-    for (const thread of this.threads) if (thread.admits(call)) return true
+    const now = this.timers.now()
+    if (this.threads.size + this.leases.size < this.max && this.mayGrow(now)) return true
+    for (const thread of this.threads) if (thread.admits(call, now)) return true
     return false
   }
 
@@ -212,9 +221,11 @@ export class Core implements Owner {
     call.resume(Exit.fail(error))
   }
 
-  private refuseAll(line: Line): void {
-    for (const call of line.takeAll()) {
-      this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+  private refuseAll(): void {
+    for (const line of [this.creations, this.line, this.held]) {
+      for (const call of line.takeAll()) {
+        this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
+      }
     }
   }
 
@@ -230,9 +241,14 @@ export class Core implements Owner {
 
   /** Calls that no thread has. */
   get pending(): number {
-    let pending = this.line.size + this.held.size
+    let pending = this.waiting + this.held.size
     for (const { backlog } of this.threads) pending += backlog.size
     return pending
+  }
+
+  /** Those of them for which a thread is sought. */
+  private get waiting(): number {
+    return this.line.size + this.creations.size
   }
 
   /** Calls that run on the calling thread. */
@@ -273,38 +289,49 @@ export class Core implements Owner {
   }
 
   private sendAll(): void {
-    let call = this.line.head
-    if (call !== undefined && this.state !== "closed") {
+    if (this.waiting > 0 && this.state !== "closed") {
       const now = this.timers.now()
-      for (; call !== undefined; call = this.line.head) {
-        const thread = this.choose(call)
-        if (thread === undefined) break
-        this.line.shift()
-        this.send(thread, call, now)
-      }
+      this.serve(this.creations, now)
+      this.serve(this.line, now)
     }
     for (const thread of this.threads) thread.flush()
     this.inlineThread?.flush()
   }
 
+  private serve(line: Line, now: number): void {
+    for (let call = line.head; call !== undefined; call = line.head) {
+      const thread = this.choose(call, now)
+      if (thread === undefined) return
+      line.shift()
+      this.send(thread, call, now)
+    }
+  }
+
   /** An idle thread, a new one if there may be more, or the least busy of those that may get a call ahead of time. */
-  private choose(call: Call): Thread | undefined {
+  private choose(call: Call, now: number): Thread | undefined {
     // Objects stay: they are spread over as many threads as there may be.
     const most = createsObject(call) ? 0 : Infinity
     const idle = this.idle(most)
     if (idle !== undefined) return idle
-    while (this.leases.size < this.line.size && this.threads.size + this.leases.size < this.max) {
+    const mayGrow = this.mayGrow(now)
+    while (this.leases.size < this.waiting && this.threads.size + this.leases.size < this.max) {
+      if (!mayGrow) break
       this.lease()
       const lent = this.idle(most)
       if (lent !== undefined) return lent
     }
+    // One that is about to be there has no objects yet.
+    if (mayGrow && most === 0 && this.leases.size > 0) return undefined
     let best: Thread | undefined
     for (const thread of this.threads) {
-      if (thread.admits(call) && (best === undefined || isLessBusy(thread, best, call))) best = thread
+      if (thread.admits(call, now) && (best === undefined || isLessBusy(thread, best, call))) best = thread
     }
-    // One that is about to be there has no objects yet.
-    if (most === 0 && this.leases.size > 0) return undefined
     return best ?? this.spared()
+  }
+
+  /** Whether another thread may be asked for: not right after one could not be started, while others serve the line. */
+  private mayGrow(now: number): boolean {
+    return this.threads.size === 0 || now >= this.growsAfter
   }
 
   /** A thread that was to go, and that its objects keep: for want of any other it works on. */
@@ -337,7 +364,8 @@ export class Core implements Owner {
     thread.send(call, now)
     this.tally.totals.sent++
     const { taskTimeout } = this.settings
-    if (taskTimeout !== Infinity) call.cancelTimer = this.timers.after(taskTimeout, () => this.timedOut(call))
+    if (taskTimeout !== Infinity && !isDisposal(call))
+      call.cancelTimer = this.timers.after(taskTimeout, () => this.timedOut(call))
   }
 
   private lease(): void {
@@ -359,6 +387,8 @@ export class Core implements Owner {
   private adopt(thread: Thread): void {
     thread.leased = true
     this.threads.add(thread)
+    this.failedToGrow = 0
+    this.growsAfter = 0
     if (thread.state !== "ready") this.giveBack(thread)
     else this.schedule()
   }
@@ -366,24 +396,18 @@ export class Core implements Owner {
   /** With no thread up, and none coming, those in line hear why. */
   private leaseFailed(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
     if (this.state === "closed" || this.leases.size > 0) return
-    // Those that are up serve the line; asking at once for another would end as this did.
     if (this.threads.size > 0) {
-      this.timers.after(firstPause, () => this.schedule())
-      return
+      // Those that are up serve the line; asking at once for another would end as this did.
+      const pause = pauseAfter(++this.failedToGrow)
+      this.growsAfter = this.timers.now() + pause
+      this.timers.after(pause, () => this.schedule())
+      return this.schedule()
     }
-    const error = Cause.squash(cause)
-    const failure =
-      error instanceof SpawnFailed
-        ? error
-        : error instanceof PoolError.CreateTimeout
-          ? new SpawnFailed({
-              pool: this.name,
-              reason: `a thread was not ready within ${this.settings.spawnTimeout} ms (spawnTimeout)`,
-              cause: error
-            })
-          : undefined
-    for (const call of this.line.takeAll()) {
-      this.refuse(call, failure ?? new ThreadPoolClosed({ pool: this.name, task: call.name }))
+    const failure = spawnFailure(this.settings, Cause.squash(cause))
+    for (const line of [this.creations, this.line]) {
+      for (const call of line.takeAll()) {
+        this.refuse(call, failure ?? new ThreadPoolClosed({ pool: this.name, task: call.name }))
+      }
     }
     this.checkRest()
   }
@@ -408,12 +432,12 @@ export class Core implements Owner {
     this.threads.delete(thread)
     if (thread.state !== "ready" && !thread.retiring) this.retire(thread)
     this.timers.fork(Effect.orDie(Pool.release(this.pool, thread)))
-    if (this.line.size > 0) this.schedule()
+    if (this.waiting > 0) this.schedule()
   }
 
   /** Sees to it that no call waits behind a long one while a thread is idle. */
   private watch(): void {
-    if (this.watching || this.line.size > 0 || !this.hasIdle() || !this.isAhead()) return
+    if (this.watching || this.waiting > 0 || !this.hasIdle() || !this.isAhead()) return
     this.watching = true
     this.timers.after(patience, () => {
       this.watching = false
@@ -428,7 +452,8 @@ export class Core implements Owner {
   }
 
   private hasIdle(): boolean {
-    return this.threads.size + this.leases.size < this.max || this.idle() !== undefined
+    const mayGrow = this.threads.size + this.leases.size < this.max && this.mayGrow(this.timers.now())
+    return mayGrow || this.idle() !== undefined
   }
 
   private isAhead(): boolean {
@@ -447,7 +472,7 @@ export class Core implements Owner {
       call.state = "new"
     }
     // A thread gives slots in no order: their numbers do not tell who came first.
-    return taken.toSorted((a, b) => a.submittedAt - b.submittedAt)
+    return taken.toSorted((a, b) => a.serial - b.serial)
   }
 
   /** Puts what was taken from a thread at the head of the line. */
@@ -455,12 +480,17 @@ export class Core implements Owner {
     const calls = taken.filter((call) => call.state === "new")
     if (calls.length === 0) return
     this.tally.totals.sent -= calls.length
+    if (this.max === 0 && this.state === "open") {
+      for (const call of calls) this.place(call, false)
+      return
+    }
     if (this.state === "closed") {
       for (const call of calls) this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
       return
     }
     this.tally.totals.moved += calls.length
-    this.line.unshift(calls)
+    this.creations.unshift(calls.filter(createsObject))
+    this.line.unshift(calls.filter((call) => !createsObject(call)))
     this.tally.tell("CallsMoved", { thread: thread.id, count: calls.length })
   }
 
@@ -599,9 +629,8 @@ export class Core implements Owner {
     if (call.state !== "sent" || thread === undefined) return
     const { taskTimeout } = this.settings
     // The time before it began is not its own.
-    const left =
-      taskTimeout - thread.ranFor(call, this.timers.now(), this.timers.clock.currentTimeMillisUnsafe())
-    if (left > 0) {
+    const left = taskTimeout - thread.ranFor(call, this.timers.now())
+    if (left >= 1) {
       call.cancelTimer = this.timers.after(left, () => this.timedOut(call))
       return
     }
@@ -616,9 +645,10 @@ export class Core implements Owner {
     call.state = "abandoned"
     if (thread.withdraw(call)) {
       thread.flush()
-      return
+      return this.checkRest()
     }
     thread.abort(call)
+    this.checkRest()
     const { killGrace } = this.settings
     if (killGrace === Infinity || thread.state !== "ready" || thread === this.inlineThread) return
     call.cancelTimer = this.timers.after(killGrace, () => {
@@ -677,8 +707,10 @@ export class Core implements Owner {
     }
     if (thread.leased) this.giveBack(thread)
     else if (!thread.retiring) this.retire(thread)
-    for (const call of thread.backlog.takeAll())
+    this.putBack(thread, moved)
+    for (const call of thread.backlog.takeAll()) {
       this.refuse(call, stale(this.name, call, thread, "threadEnded"))
+    }
     for (const call of failing) {
       const error = crashed(this.name, call, thread, started.get(call) ?? true, reason, cause)
       this.finished(thread, call, undefined, Exit.fail(error))
@@ -730,8 +762,15 @@ export class Core implements Owner {
           { pinned: handle, wantsStream: false, unkillable: false, movesArguments: false },
           this.timers.now()
         )
-        const cancelTimer = this.timers.after(Math.min(this.settings.killGrace, longestDisposal), () => {
-          this.interrupted(call)
+        const limit = Math.min(this.settings.killGrace, longestDisposal)
+        const cancelTimer = this.timers.after(limit, () => {
+          // It goes on by itself: other objects live in the same thread.
+          this.giveUp(call)
+          this.timers.fork(
+            Effect.logWarning(
+              `an object in thread ${handle.thread.id} was not disposed of within ${limit} ms`
+            )
+          )
           done()
         })
         this.submit(call, false)
@@ -739,6 +778,15 @@ export class Core implements Owner {
         this.remotes.forget(handle)
       })
     )
+  }
+
+  /** Waits no longer for a disposal, and stops nothing. */
+  private giveUp(call: Call): void {
+    if (call.state !== "sent" || call.thread === undefined) return this.interrupted(call)
+    call.cancelTimer?.()
+    this.tally.ended(call.thread, call, "interrupted", undefined)
+    call.state = "abandoned"
+    call.thread.abort(call)
   }
 
   private release(thread: Thread, object: number, received: number): void {
@@ -765,7 +813,11 @@ export class Core implements Owner {
           Pool.resize(this.pool, { min, max }),
           Effect.sync(() => {
             this.unlease(max)
-            if (max === 0) for (const call of this.line.takeAll()) this.place(call, false)
+            if (max === 0) {
+              for (const line of [this.creations, this.line]) {
+                for (const call of line.takeAll()) this.place(call, false)
+              }
+            }
             this.pump()
           })
         )
@@ -785,7 +837,7 @@ export class Core implements Owner {
         this.timers
           .fork(
             Effect.andThen(
-              this.atRest(),
+              this.atRest("idle"),
               Effect.suspend(() => this.cool())
             )
           )
@@ -799,13 +851,16 @@ export class Core implements Owner {
     })
   }
 
-  /** Waits until nothing that anybody waits for is in the line or with a thread. */
-  private atRest(): Effect.Effect<void> {
+  /**
+   * Waits until nothing is in the line, and nothing that anybody waits for is with a thread (`wanted`), or nothing at all
+   * (`idle`).
+   */
+  private atRest(kind: Rest): Effect.Effect<void> {
     return Effect.callback((resume) => {
-      const done = (): void => resume(Effect.void)
-      this.whenAtRest.add(done)
+      const waiter = { kind, done: () => resume(Effect.void) }
+      this.whenAtRest.add(waiter)
       this.checkRest()
-      return Effect.sync(() => this.whenAtRest.delete(done))
+      return Effect.sync(() => this.whenAtRest.delete(waiter))
     })
   }
 
@@ -842,49 +897,56 @@ export class Core implements Owner {
     this.timers.fork(Pool.resize(this.pool, { min: this.min, max: this.max }))
   }
 
-  /** Whether nothing waits, and nothing that anybody waits for runs. */
-  private get isAtRest(): boolean {
-    if (this.line.size > 0) return false
-    // A drain ends the threads, for which they have to be idle; what runs here and nobody wants is no thread's.
-    for (const thread of this.threads) if (!thread.isIdle) return false
+  private isAtRest(kind: Rest): boolean {
+    if (this.waiting > 0) return false
+    for (const thread of this.threads) {
+      if (kind === "idle" ? !thread.isIdle : thread.isWanted) return false
+    }
+    // What runs here and nobody wants keeps no thread.
     return this.inlineThread?.isWanted !== true
   }
 
   private checkRest(): void {
-    if (this.whenAtRest.size === 0 || !this.isAtRest) return
-    const waiting = [...this.whenAtRest]
-    this.whenAtRest.clear()
-    for (const done of waiting) done()
+    if (this.whenAtRest.size === 0) return
+    const rests = { wanted: this.isAtRest("wanted"), idle: this.isAtRest("idle") }
+    for (const waiter of Array.from(this.whenAtRest)) {
+      if (!rests[waiter.kind]) continue
+      this.whenAtRest.delete(waiter)
+      waiter.done()
+    }
   }
 
-  /** Turns away what waits, lets what somebody waits for end within `closeTimeout`, and stops the rest. */
+  /**
+   * Turns away what waits, and lets what somebody waits for end within `closeTimeout`. Tasks that nobody waits for have a
+   * moment for their finalizers. Then everything is stopped.
+   */
   close(): Effect.Effect<void> {
     return Effect.suspend(() => {
       if (this.state !== "open") return Effect.void
       this.state = "closing"
-      this.refuseAll(this.line)
-      this.refuseAll(this.held)
+      this.refuseAll()
       this.unlease(0)
-      // Nobody waits for these.
-      for (const thread of this.threads) {
-        if (thread.withIt.every((call) => call.state === "abandoned")) this.stopForGood(thread)
-      }
-      return Effect.andThen(
-        Effect.timeoutOption(this.atRest(), Duration.millis(this.settings.closeTimeout)),
-        Effect.sync(() => {
-          this.state = "closed"
-          this.unlease(0)
-          this.refuseAll(this.line)
-          for (const thread of this.threads) {
-            this.stopForGood(thread)
-            if (thread.quarantined) continue
-            if (thread.state === "ready") thread.state = "closing"
-            this.giveBack(thread)
-          }
-          this.tally.close()
-        })
+      const { closeTimeout, killGrace } = this.settings
+      const within = (kind: Rest, millis: number) =>
+        Effect.timeoutOption(this.atRest(kind), Duration.millis(millis))
+      return within("wanted", closeTimeout).pipe(
+        Effect.andThen(within("idle", Math.min(closeTimeout, killGrace, lastMoment))),
+        Effect.andThen(Effect.sync(() => this.stopAll()))
       )
     })
+  }
+
+  private stopAll(): void {
+    this.state = "closed"
+    this.unlease(0)
+    this.refuseAll()
+    for (const thread of this.threads) {
+      this.stopForGood(thread)
+      if (thread.quarantined) continue
+      if (thread.state === "ready") thread.state = "closing"
+      this.giveBack(thread)
+    }
+    this.tally.close()
   }
 
   /** Stops a thread that has something to do; one that must not be stopped is left to itself. */
@@ -971,8 +1033,14 @@ export class Core implements Owner {
 /** How long letting go of an object waits for its disposal where tasks are never stopped, in milliseconds. */
 const longestDisposal = 30_000
 
-const createsObject = ({ target }: Call): boolean =>
-  "op" in (target as object) && (target as any).op === "create"
+const pauseAfter = (failures: number): number => Math.min(firstPause * 2 ** (failures - 1), longestPause)
+
+const opOf = ({ target }: Call): string | undefined =>
+  target instanceof RemoteFunction || typeof target === "number" ? undefined : target.op
+
+const isDisposal = (call: Call): boolean => opOf(call) === "dispose"
+
+const createsObject = (call: Call): boolean => opOf(call) === "create"
 
 const isLessBusy = (a: Thread, b: Thread, call: Call): boolean =>
   createsObject(call) && a.objects !== b.objects

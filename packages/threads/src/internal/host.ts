@@ -1,8 +1,7 @@
 import type { Task } from "../Task.ts"
-import { findUncloneable, markMoved, movedBy, transferablesIn } from "./clone.ts"
+import { findUncloneable, hasMarks, markMoved, movedIn, transferablesIn } from "./clone.ts"
 import type * as HostEffects from "./hostEffects.ts"
 import {
-  beganOf,
   Cell,
   cellOf,
   type Config,
@@ -13,6 +12,7 @@ import {
   Status,
   type Target,
   ToThread,
+  waitedAt,
   type Wrap
 } from "./protocol.ts"
 import { encodeError } from "./wire.ts"
@@ -200,7 +200,7 @@ export class Host {
   }
 
   private begin(call: Call, object: ObjectEntry | undefined): void {
-    if (!this.claim(call.slot)) return this.turnAway(call, Status.withdrawn)
+    if (!this.claim(call)) return this.turnAway(call, Status.withdrawn)
     const activity = new Activity(this, this.config, this.memory, call, object)
     if (object !== undefined) object.busy = true
     else this.running++
@@ -208,16 +208,16 @@ export class Host {
     activity.enter(() => this.invoke(activity))
   }
 
-  private claim(slot: number): boolean {
+  private claim({ arrived, slot }: Call): boolean {
     if (this.memory === undefined) return true
-    this.tellBegan(slot)
+    this.tellWaited(slot, arrived)
     return Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.started) === Cell.queued
   }
 
   /** Lets the pool see since when a task runs, if it limits that. */
-  tellBegan(slot: number): void {
+  tellWaited(slot: number, arrived: number): void {
     if (this.memory !== undefined && this.config.taskTimeout !== undefined) {
-      Atomics.store(this.memory, beganOf(slot), Date.now() | 0)
+      Atomics.store(this.memory, waitedAt(slot), Math.floor(this.environment.now() - arrived))
     }
   }
 
@@ -410,8 +410,7 @@ export class Host {
     this.active.delete(call.slot)
     const now = this.environment.now()
     this.replies.push(FromThread.done, call.slot, status, value, now - activity.began, now - call.arrived)
-    const moved = movedBy(value)
-    if (moved !== undefined) this.transfers.push(...moved)
+    if (hasMarks()) this.transfers.push(...movedIn(value))
     if (object === undefined) this.running--
     else this.next(object)
   }
@@ -444,7 +443,13 @@ export class Host {
 
   private abort(slot: number): void {
     const activity = this.active.get(slot)
-    if (activity !== undefined) return activity.abort()
+    if (activity !== undefined) {
+      activity.abort()
+      const { target } = activity.call
+      // The pool has given up waiting; the disposal goes on.
+      if (typeof target === "object" && target.op === "dispose") this.end(activity, Status.ok, undefined)
+      return
+    }
     // Without shared memory, this is how the pool withdraws a call.
     if (this.memory !== undefined) return
     for (let i = this.first; i < this.waiting.length; i++) {
@@ -504,12 +509,8 @@ export class Host {
   private drop(entry: ObjectEntry): Promise<void> | undefined {
     if (!this.objects.delete(entry.number)) return undefined
     this.numbers.delete(entry.value)
-    const { value } = entry
-    const dispose: unknown = entry.dispose
-      ? ((value as any)[Symbol.asyncDispose] ?? (value as any)[Symbol.dispose])
-      : undefined
-    if (typeof dispose !== "function") return undefined
-    const disposed = (async () => void (await dispose.call(value)))()
+    if (!entry.dispose) return undefined
+    const disposed = disposeOf(entry.value)
     const noted = disposed.catch(() => {}).finally(() => this.disposing.delete(noted))
     this.disposing.add(noted)
     return disposed
@@ -564,7 +565,9 @@ export class Host {
       const operation = replies.slice(i, i + length)
       i += length
       try {
-        this.environment.post(operation, movedBy(operation[3]) ?? transferablesIn(operation, "movableOnly"))
+        this.environment.post(operation, [
+          ...new Set([...movedIn(operation[3]), ...transferablesIn(operation, "movableOnly")])
+        ])
       } catch (error) {
         if (operation[0] !== FromThread.done) continue
         const place = findUncloneable(operation[3], "result") ?? { path: "result", found: String(error) }
@@ -690,7 +693,7 @@ export class Activity implements Task {
   /** {@link inside} after something had to be loaded for it, which is not its own time. */
   insideLate<A>(task: () => A): A {
     this.began = this.host.environment.now()
-    if (this.host.isUnderWay(this)) this.host.tellBegan(this.call.slot)
+    if (this.host.isUnderWay(this)) this.host.tellWaited(this.call.slot, this.call.arrived)
     return this.inside(task)
   }
 
@@ -983,6 +986,10 @@ const isThenable = (value: unknown): value is PromiseLike<unknown> =>
 const isGenerator = (value: object): value is Iterator<unknown> => {
   const tag = Object.prototype.toString.call(value)
   return tag === "[object Generator]" || tag === "[object AsyncGenerator]"
+}
+
+const disposeOf = async (value: any): Promise<void> => {
+  await (value[Symbol.asyncDispose] ?? value[Symbol.dispose])?.call(value)
 }
 
 const report = (error: unknown): void => console.error("cenote: an object could not be disposed of", error)

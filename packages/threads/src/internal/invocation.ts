@@ -8,7 +8,7 @@ import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { TaskFailed } from "../ThreadError.ts"
 import { Call, type Handle, type RemoteFunction, SourceHandle } from "./call.ts"
-import { movedBy } from "./clone.ts"
+import { hasMarks, movedIn } from "./clone.ts"
 import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
@@ -81,7 +81,7 @@ const submit = (
         pinned: pool?.handle ?? pinnedBy(args),
         wantsStream,
         unkillable: services.get(Unkillable.key) === true,
-        movesArguments: args.some((arg) => movedBy(arg) !== undefined)
+        movesArguments: hasMarks() && movedIn(args).length > 0
       },
       core.timers.now()
     )

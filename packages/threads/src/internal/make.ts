@@ -15,6 +15,7 @@ import type { Options } from "../ThreadPool.ts"
 import { Core } from "./core.ts"
 import { startInline } from "./inline.ts"
 import { resolve, type Settings } from "./options.ts"
+import { spawnFailure } from "./outcome.ts"
 import { leases, stats } from "./report.ts"
 import { startThread } from "./spawn.ts"
 import { Tally } from "./tally.ts"
@@ -44,17 +45,14 @@ export const make = Effect.fnUntraced(function* (options: Options, defaultSize: 
   // A thread that cannot start is told here, and not with the first call.
   if (settings.min > 0) {
     yield* Pool.use(core.pool, () => Effect.void).pipe(
-      Effect.catch((error) =>
-        Effect.fail(
-          error instanceof SpawnFailed
-            ? error
-            : new SpawnFailed({ pool: settings.name, reason: error.message, cause: error })
-        )
-      )
+      Effect.mapError((error) => spawnFailure(settings, error) ?? closedMeanwhile(settings.name))
     )
   }
   return { core }
 })
+
+const closedMeanwhile = (pool: string): SpawnFailed =>
+  new SpawnFailed({ pool, reason: "the pool was closed before its first thread was ready" })
 
 /** A pool that has no threads: everything runs on this one. */
 export const makeInline = Effect.fnUntraced(function* (options: Options) {

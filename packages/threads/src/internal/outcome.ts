@@ -1,10 +1,23 @@
 // What a call comes to for its caller.
-import { NotCloneable, StaleRemote, TaskFailed, ThreadCrashed } from "../ThreadError.ts"
+import { PoolError } from "@cenote/pool"
+import { NotCloneable, SpawnFailed, StaleRemote, TaskFailed, ThreadCrashed } from "../ThreadError.ts"
 import type { Call } from "./call.ts"
 import { findUncloneable } from "./clone.ts"
 import { decodeError } from "./decode.ts"
+import type { Settings } from "./options.ts"
 import type { WireError } from "./protocol.ts"
 import type { Thread } from "./thread.ts"
+
+/** Why no thread could be started; `undefined` where the pool is closed. */
+export const spawnFailure = (settings: Settings, error: unknown): SpawnFailed | undefined => {
+  if (error instanceof SpawnFailed) return error
+  if (error instanceof PoolError.PoolClosed) return undefined
+  const reason =
+    error instanceof PoolError.CreateTimeout
+      ? `a thread was not ready within ${settings.spawnTimeout} ms (spawnTimeout)`
+      : messageOf(error)
+  return new SpawnFailed({ pool: settings.name, reason, cause: error })
+}
 
 /** The task threw. */
 export const taskFailed = (pool: string, thread: Thread, call: Call, wire: WireError): TaskFailed => {

@@ -6,7 +6,7 @@
  *
  * Each thread also has shared memory, an `Int32Array`: the first element counts the messages to the thread, and then
  * there is one element for each call that is with the thread, which both sides read and write ({@link Cell}), and one that
- * says since when it runs.
+ * says how long it waited there.
  */
 
 /** Operations for a thread, and their operands. */
@@ -83,8 +83,8 @@ export const slotsPerThread = 1024
 /** Where the cell of the call in a slot is. */
 export const cellOf = (slot: number): number => slot + 1
 
-/** Where the time is at which the call in a slot began: the low 32 bits of milliseconds since the epoch. */
-export const beganOf = (slot: number): number => slotsPerThread + slot + 1
+/** Where it stands how long the call in a slot waited in the thread before it began: whole milliseconds. */
+export const waitedAt = (slot: number): number => slotsPerThread + slot + 1
 
 /** Length of the shared memory. */
 export const memoryLength = 2 * slotsPerThread + 1

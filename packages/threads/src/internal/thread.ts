@@ -1,8 +1,7 @@
-import { movedBy, transferablesIn } from "./clone.ts"
+import { movedIn, transferablesIn } from "./clone.ts"
 import { type Call, type Handle, RemoteFunction } from "./call.ts"
 import { Line } from "./line.ts"
 import {
-  beganOf,
   Cell,
   cellOf,
   type Extra,
@@ -11,6 +10,7 @@ import {
   slotsPerThread,
   Status,
   ToThread,
+  waitedAt,
   type WireLog,
   type WireSpan
 } from "./protocol.ts"
@@ -61,6 +61,9 @@ const aheadBudget = 0.5
 /** Functions that a thread knows at one time. */
 const mostKnown = 2000
 
+/** Without a reply for so long, a thread is at something that takes its time: milliseconds. */
+const stuckAfter = 2
+
 /** The most calls that are sent ahead to one thread. */
 const mostAhead = 256
 
@@ -83,6 +86,8 @@ export class Thread {
   /** About how long those take whose length is known, in milliseconds, and how many there are besides. */
   private knownLoad = 0
   private unknown = 0
+  /** Calls that it has begun, and that nobody wants. */
+  private aborted = 0
   /** Calls on its objects for which there is no slot. */
   readonly backlog = new Line()
   /** Objects in the thread that somebody here still refers to. */
@@ -136,11 +141,13 @@ export class Thread {
   }
 
   /** Whether a call that any thread can run may be sent now. */
-  admits(call: Call): boolean {
+  admits(call: Call, now: number): boolean {
     if (this.retiring || this.state !== "ready") return false
     if (!this.hasSlot) return false
     if (this.unpinned < this.concurrency) return true
     if (this.memory === undefined || this.unpinned >= mostAhead || call.movesArguments) return false
+    // Nor is anything sent ahead to a thread that does not get on.
+    if (this.aborted > 0 || this.isStuck(now)) return false
     // What is sent ahead must be short, and so must what it waits for.
     return this.load + estimateOf(call) <= aheadBudget
   }
@@ -159,6 +166,11 @@ export class Thread {
   /** About how long what is with the thread takes, in milliseconds. */
   get load(): number {
     return this.unknown > 0 ? Infinity : this.knownLoad
+  }
+
+  /** Whether what it is at takes longer than what may be waited for. */
+  private isStuck(now: number): boolean {
+    return this.busySince !== undefined && now - Math.max(this.lastReplyAt, this.busySince) >= stuckAfter
   }
 
   get hasSlot(): boolean {
@@ -214,11 +226,8 @@ export class Thread {
     }
     const extra = this.owner.extra(call)
     this.outbox.push(ToThread.call, call.slot, sent, extra, args.length)
-    for (const arg of args) {
-      this.outbox.push(arg)
-      const moved = typeof arg === "object" ? movedBy(arg) : undefined
-      if (moved !== undefined) this.transfers.push(...moved)
-    }
+    for (const arg of args) this.outbox.push(arg)
+    if (call.movesArguments) this.transfers.push(...movedIn(args))
   }
 
   tell(...operation: ReadonlyArray<unknown>): void {
@@ -333,6 +342,7 @@ export class Thread {
     // A reply that was on its way when the thread was given up.
     if (load === undefined) return
     this.loads[slot] = undefined
+    if (this.calls[slot]?.aborted === true) this.aborted--
     this.calls[slot] = undefined
     this.freeSlots.push(slot)
     if (--this.inFlight === 0) this.rest(now)
@@ -365,10 +375,10 @@ export class Thread {
   }
 
   /** For how long a call has run, in milliseconds; without shared memory it is taken for running since it was sent. */
-  ranFor(call: Call, now: number, today: number): number {
-    if (this.memory === undefined) return now - call.sentAt
-    if (!this.hasStarted(call)) return 0
-    return ((today | 0) - Atomics.load(this.memory, beganOf(call.slot))) | 0
+  ranFor(call: Call, now: number): number {
+    const there = now - call.sentAt
+    if (this.memory === undefined) return there
+    return this.hasStarted(call) ? there - Atomics.load(this.memory, waitedAt(call.slot)) : 0
   }
 
   /** Tells the thread that nobody wants the result of a call that it has begun. */
@@ -376,6 +386,8 @@ export class Thread {
     if (this.memory !== undefined) {
       Atomics.compareExchange(this.memory, cellOf(call.slot), Cell.started, Cell.aborted)
     }
+    call.aborted = true
+    this.aborted++
     this.tell(ToThread.abort, call.slot)
     this.flush()
   }
@@ -407,7 +419,7 @@ export class Thread {
   abandon(now: number): ReadonlyArray<Call> {
     const calls = this.withIt
     this.calls.length = this.loads.length = this.freeSlots.length = 0
-    this.inFlight = this.unpinned = this.knownLoad = this.unknown = this.objects = 0
+    this.inFlight = this.unpinned = this.knownLoad = this.unknown = this.aborted = this.objects = 0
     this.outbox = []
     this.rest(now)
     this.state = "dead"
@@ -431,5 +443,5 @@ const estimateOf = ({ target }: Call): number => (target instanceof RemoteFuncti
 
 /** What is marked to be moved in the arguments, and what cannot but be moved. */
 const transfersOf = (args: ReadonlyArray<unknown>): ReadonlyArray<object> => [
-  ...new Set([...args.flatMap((arg) => movedBy(arg) ?? []), ...transferablesIn(args, "movableOnly")])
+  ...new Set([...movedIn(args), ...transferablesIn(args, "movableOnly")])
 ]

@@ -2,58 +2,60 @@
 import { classNameOf } from "./clone.ts"
 import type { WireError } from "./protocol.ts"
 
-/** Causes of causes beyond this are left out, and so are more errors in one. */
-const most = { depth: 16, errors: 64 }
+/** Causes of causes beyond this are left out, and so are more errors. */
+const most = { depth: 16, errors: 256 }
 
 /** What crosses in place of an error. Never throws, whatever the error does. */
 export const encodeError = (error: unknown): WireError => {
   try {
-    return encode(error, [])
+    return encode(error, 0, new Map())
   } catch (other) {
     const reason = other instanceof Error ? other.message : "it cannot be read"
     return {
+      ...noError,
       className: "Error",
       message: `an error that cannot be sent: ${reason}`,
-      stack: undefined,
-      isError: true,
-      value: undefined,
-      properties: {},
-      cause: undefined,
-      errors: undefined
+      isError: true
     }
   }
 }
 
-const encode = (error: unknown, outer: ReadonlyArray<unknown>): WireError => {
+const noError: WireError = {
+  className: "",
+  message: "",
+  stack: undefined,
+  isError: false,
+  value: undefined,
+  properties: {},
+  cause: undefined,
+  errors: undefined
+}
+
+/** `known`: what has been encoded already, so that what is shared is sent once, and a cycle ends. */
+const encode = (error: unknown, depth: number, known: Map<unknown, WireError>): WireError => {
+  const before = known.get(error)
+  if (before !== undefined) return before
   if (!isError(error)) {
-    return {
-      className: classNameOf(error),
-      message: textOf(error),
-      stack: undefined,
-      isError: false,
-      value: cloneable(error),
-      properties: {},
-      cause: undefined,
-      errors: undefined
-    }
+    return { ...noError, className: classNameOf(error), message: textOf(error), value: cloneable(error) }
   }
-  const errors = read(error, "errors")
-  const cause = read(error, "cause")
-  const path = [...outer, error]
-  // An error that is its own cause ends there.
-  const inner = (error: unknown): ReadonlyArray<WireError> =>
-    path.length > most.depth || path.includes(error) ? [] : [encode(error, path)]
   const stack = read(error, "stack")
-  return {
+  const wire: { -readonly [K in keyof WireError]: WireError[K] } = {
+    ...noError,
     className: classNameOf(error),
     message: textOf(read(error, "message")),
     stack: typeof stack === "string" ? stack : undefined,
     isError: true,
-    value: undefined,
-    properties: ownProperties(error),
-    cause: cause === undefined ? undefined : inner(cause)[0],
-    errors: Array.isArray(errors) ? errors.slice(0, most.errors).flatMap(inner) : undefined
+    properties: ownProperties(error)
   }
+  known.set(error, wire)
+  if (depth === most.depth || known.size > most.errors) return wire
+  const cause = read(error, "cause")
+  const errors = read(error, "errors")
+  if (cause !== undefined) wire.cause = encode(cause, depth + 1, known)
+  if (Array.isArray(errors)) {
+    wire.errors = errors.slice(0, most.errors).map((_) => encode(_, depth + 1, known))
+  }
+  return wire
 }
 
 /** Errors of other realms are errors too. */
@@ -68,16 +70,30 @@ const read = (value: object, key: string): unknown => {
   }
 }
 
-const alreadyEncoded = new Set(["message", "stack", "cause", "errors"])
+const alreadyEncoded = new Set(["message", "stack", "cause"])
+
+/** Names that say less than the name of the class. */
+const builtIn = new Set([
+  "Error",
+  "AggregateError",
+  "EvalError",
+  "RangeError",
+  "ReferenceError",
+  "SyntaxError",
+  "TypeError",
+  "URIError"
+])
 
 const ownProperties = (error: Error): Record<string, unknown> => {
   const properties: Record<string, unknown> = {}
   for (const key of Object.getOwnPropertyNames(error)) {
-    if (!alreadyEncoded.has(key)) properties[key] = cloneable(read(error, key))
+    const value = read(error, key)
+    if (!alreadyEncoded.has(key) && !(key === "errors" && Array.isArray(value)))
+      properties[key] = cloneable(value)
   }
   // Most classes keep their name in the prototype; one that was set on it would be lost otherwise.
   const name = read(error, "name")
-  if (name !== undefined && name !== classNameOf(error)) properties["name"] = textOf(name)
+  if (typeof name === "string" && name !== classNameOf(error) && !builtIn.has(name)) properties["name"] = name
   // The same for the tag by which Effect tells errors apart.
   const tag = read(error, "_tag")
   if (typeof tag === "string") properties["_tag"] = tag
