@@ -8,6 +8,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Worker } from "node:worker_threads"
+import { addressOf } from "./internal/options.ts"
 import type { SpawnFailed } from "./ThreadError.ts"
 import * as ThreadPool from "./ThreadPool.ts"
 
@@ -87,7 +88,7 @@ const onNode = (options: Options): Layer.Layer<ThreadPool.ThreadPool, SpawnFaile
     ThreadPool.layer(options),
     NodeWorker.layer(() => {
       const { entry = ownEntry(), env, execArgv, resourceLimits } = options
-      return new Worker(entry, {
+      return new Worker(typeof entry === "string" ? new URL(addressOf(entry)) : entry, {
         name: options.name ?? "threads",
         ...(resourceLimits === undefined ? {} : { resourceLimits: defined(resourceLimits) }),
         ...(execArgv === undefined ? {} : { execArgv: [...execArgv] }),

@@ -319,8 +319,8 @@ export interface Stats extends Pool.Stats {
 // -----------------------------------------------------------------------------
 
 /**
- * A thread pool over a platform's workers, which must run what `@cenote/threads/worker` runs. For Node there is
- * `NodeThreads.layer`.
+ * A thread pool over a platform's workers, which must run what `@cenote/threads/worker` runs: worker threads, whose messages
+ * are structured clones. `NodeThreads.layer` is this over those of Node.
  *
  * @category layers
  * @since 0.1.0
@@ -407,7 +407,7 @@ const functionFor = (f: Function): RemoteFunction => {
     const source = Function.prototype.toString.call(f)
     known = bySource.get(source)
     if (known === undefined) {
-      const name = f.name === "" ? "anonymous function" : f.name
+      const name = typeof f.name === "string" && f.name !== "" ? f.name : "anonymous function"
       known = new RemoteFunction({ kind: "source", name, source }, name)
       // Sources that a program makes up as it goes must not pile up here.
       if (bySource.size >= mostSources) bySource.delete(bySource.keys().next().value!)
@@ -458,7 +458,7 @@ const functionFor = (f: Function): RemoteFunction => {
  * @since 0.1.0
  */
 export const module = <M extends object>(url: URL | string): Module<M> => {
-  const href = String(url)
+  const href = options_.addressOf(url)
   return new Proxy(Object.create(null) as object, {
     get(_, key) {
       if (key === urlKey) return href

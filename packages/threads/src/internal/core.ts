@@ -163,13 +163,17 @@ export class Core implements Owner {
     if (call.state !== "new") return
     if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
-    if (call.pinned !== undefined) return this.placePinned(call, call.pinned)
-    if (inline || this.onlyInline || this.max === 0) {
+    // What belongs to something that was begun before goes on while the pool drains.
+    const isHeld = this.draining !== undefined && !belongsToEarlier(call)
+    if (call.pinned !== undefined) {
+      return isHeld ? this.held.push(call) : this.placePinned(call, call.pinned)
+    }
+    if ((inline || this.onlyInline || this.max === 0) && !isHeld) {
       if (!inline && !this.onlyInline) this.warnOfNone()
       this.send(this.inline(), call)
       return this.schedule()
     }
-    const line = this.draining !== undefined ? this.held : createsObject(call) ? this.creations : this.line
+    const line = isHeld ? this.held : createsObject(call) ? this.creations : this.line
     const { maxQueue } = this.settings
     if (line.size >= maxQueue) {
       // What is about to be sent is not waiting.
@@ -534,7 +538,9 @@ export class Core implements Owner {
             : "failed"
     this.tally.ended(thread, call, outcome, reply)
     if (this.settings.logFailures && Exit.isFailure(exit) && outcome === "failed") {
-      this.timers.fork(Effect.logError(`${call.name} failed in thread ${thread.id}`, exit.cause))
+      Effect.runForkWith(call.fiber.context)(
+        Effect.logError(`${call.name} failed in thread ${thread.id}`, exit.cause)
+      )
     }
     call.resume(exit)
   }
@@ -734,8 +740,9 @@ export class Core implements Owner {
 
   /** Disposes of an object in its thread, and waits for it, though not longer than a task may take to stop. */
   dispose(handle: Handle): Effect.Effect<void> {
-    return Effect.withFiber((fiber) =>
-      Effect.callback((resume) => {
+    return Effect.withFiber((fiber) => {
+      const log = Effect.runForkWith(fiber.context)
+      return Effect.callback((resume) => {
         if (handle.released || handle.thread.state !== "ready") {
           handle.released = true
           return resume(Effect.void)
@@ -751,9 +758,7 @@ export class Core implements Owner {
           (exit) => {
             done()
             if (Exit.isExit(exit) && Exit.isFailure(exit)) {
-              this.timers.fork(
-                Effect.logWarning("an object in a thread could not be disposed of", exit.cause)
-              )
+              log(Effect.logWarning("an object in a thread could not be disposed of", exit.cause))
             }
           },
           { op: "dispose", object: handle.object, name: "" },
@@ -766,7 +771,7 @@ export class Core implements Owner {
         const cancelTimer = this.timers.after(limit, () => {
           // It goes on by itself: other objects live in the same thread.
           this.giveUp(call)
-          this.timers.fork(
+          log(
             Effect.logWarning(
               `an object in thread ${handle.thread.id} was not disposed of within ${limit} ms`
             )
@@ -777,7 +782,7 @@ export class Core implements Owner {
         handle.released = true
         this.remotes.forget(handle)
       })
-    )
+    })
   }
 
   /** Waits no longer for a disposal, and stops nothing. */
@@ -1039,6 +1044,9 @@ const opOf = ({ target }: Call): string | undefined =>
   target instanceof RemoteFunction || typeof target === "number" ? undefined : target.op
 
 const isDisposal = (call: Call): boolean => opOf(call) === "dispose"
+
+/** Pulls from a source, and disposals. */
+const belongsToEarlier = (call: Call): boolean => opOf(call) === "pull" || isDisposal(call)
 
 const createsObject = (call: Call): boolean => opOf(call) === "create"
 

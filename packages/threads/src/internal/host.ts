@@ -923,8 +923,12 @@ const refuse = (message: string): never => {
   throw error
 }
 
-/** As in modules: an assignment to a name that is not there fails. */
-const strict = '"use strict";'
+/**
+ * Around a source: strict as modules are, so that an assignment to a name that is not there fails; and with what esbuild
+ * (and so tsx) puts around inner functions to keep their names.
+ */
+const within = (expression: string): string =>
+  `(() => { "use strict"; const __name = (f) => f; return ${expression} })()`
 
 /** Compiles a function from its source, also when it was written as a method. */
 const compile = ({ name, source }: { readonly name: string; readonly source: string }): Function => {
@@ -937,10 +941,10 @@ const compile = ({ name, source }: { readonly name: string; readonly source: str
   const evaluate = globalThis.eval
   let compiled: unknown
   try {
-    compiled = evaluate(`${strict}(${source}\n)`)
+    compiled = evaluate(within(`(${source}\n)`))
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error
-    const [method] = Object.values(evaluate(`${strict}({${source}\n})`) as Record<string, unknown>)
+    const [method] = Object.values(evaluate(within(`({${source}\n})`)) as Record<string, unknown>)
     compiled = method
   }
   if (typeof compiled !== "function") return refuse(`the source of ${name} is not that of a function`)

@@ -4,9 +4,11 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
 import * as Scheduler from "effect/Scheduler"
+import * as References from "effect/References"
 import * as Scope from "effect/Scope"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import { Spawner, type SpawnerFn, WorkerPlatform } from "effect/workers/Worker"
 import { Pool, PoolRegistry } from "@cenote/pool"
 import { SpawnFailed } from "../ThreadError.ts"
@@ -81,7 +83,12 @@ const makeCore = Effect.fnUntraced(function* (
     // What the registry has to show is the pool of threads as a whole.
     Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe())
   )
-  const context: Context.Context<Scope.Scope> = yield* Effect.context<Scope.Scope>()
+  // What the pool does on its own account is not part of what built it.
+  const context: Context.Context<Scope.Scope> = Context.omit(
+    Tracer.ParentSpan,
+    References.CurrentLogAnnotations,
+    References.CurrentLogSpans
+  )(yield* Effect.context<Scope.Scope>())
   const clock = Context.get(context, Clock)
   const core: Core = new Core({
     settings,

@@ -73,6 +73,18 @@ export const sizes = (pool: string, min: number, max: number): void => {
   if (min > max) reject(pool, "min", min, `at most max, which is ${max}: lower min or raise max`)
 }
 
+/** The address of a module. What is relative would be looked for beside a file of this package. */
+export const addressOf = (url: URL | string): string => {
+  const text = String(url)
+  if (/^[a-z][a-z\d+.-]+:/i.test(text)) return text
+  if (text.startsWith("/")) return new URL(`file://${encodeURI(text)}`).href
+  if (/^[a-z]:[\\/]/i.test(text)) return new URL(`file:///${encodeURI(text.replaceAll("\\", "/"))}`).href
+  const given = JSON.stringify(text)
+  throw new TypeError(
+    `${given} is relative, and nothing says to what: write new URL(${given}, import.meta.url), or import.meta.resolve(${given})`
+  )
+}
+
 /** Throws {@link InvalidOptions}, which becomes the defect that the layer dies with. */
 export const resolve = (options: Options, defaultSize: number): Settings => {
   const name = options.name ?? "threads"
@@ -88,7 +100,7 @@ export const resolve = (options: Options, defaultSize: number): Settings => {
     killGrace: millis(name, "killGrace", options.killGrace, 5_000, "zero allowed"),
     recycleTasks: count(name, "recycle.tasks", options.recycle?.tasks, 1, Infinity),
     recycleHeap: count(name, "recycle.heap", options.recycle?.heap, 1, Infinity),
-    preload: (options.preload ?? []).map(String),
+    preload: (options.preload ?? []).map(addressOf),
     references: options.references ?? [],
     spawnTimeout: millis(name, "spawnTimeout", options.spawnTimeout, 30_000, "above zero"),
     spawnRetry: options.spawnRetry,

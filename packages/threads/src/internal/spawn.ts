@@ -60,6 +60,7 @@ export const startThread = Effect.fnUntraced(function* (
     core.died(thread, crashReason(error), isExit(error) ? undefined : error)
     core.left(thread)
   })
+  if (!canShareMemory(raw)) thread.memory = undefined
   core.timers.fork(worker.send([ToThread.configure, core.configFor(thread)]))
   yield* Deferred.await(ready)
 
@@ -101,6 +102,10 @@ const terminateOf = (raw: Raw | undefined): (() => void) | undefined => {
   if (raw?.kill !== undefined) return () => void raw.kill!("SIGKILL")
   return undefined
 }
+
+/** Child processes, which have `send` and no `postMessage`, share none. */
+const canShareMemory = (raw: Raw | undefined): boolean =>
+  raw === undefined || !("send" in raw) || "postMessage" in raw
 
 /** What is behind the platform's own error. */
 const underlying = (error: unknown): unknown => {

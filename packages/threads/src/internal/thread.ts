@@ -95,6 +95,8 @@ export class Thread {
   /** Ready to be sent. */
   private outbox: Array<unknown> = []
   private transfers: Array<object> = []
+  /** Whether something in the outbox has to be looked at before it is sent. */
+  private needsCare = false
   /** Functions that the thread has been told of, by number. */
   private readonly known = new Set<number>()
 
@@ -226,7 +228,11 @@ export class Thread {
     }
     const extra = this.owner.extra(call)
     this.outbox.push(ToThread.call, call.slot, sent, extra, args.length)
-    for (const arg of args) this.outbox.push(arg)
+    for (const arg of args) {
+      // A remote, or else what cannot be sent: not every platform's messages fail over it.
+      if (typeof arg === "function") this.needsCare = true
+      this.outbox.push(arg)
+    }
     if (call.movesArguments) this.transfers.push(...movedIn(args))
   }
 
@@ -240,6 +246,7 @@ export class Thread {
     const { outbox, transfers } = this
     this.outbox = []
     this.transfers = []
+    if (this.needsCare) return this.flushOneByOne(outbox)
     try {
       this.post(outbox, transfers)
     } catch {
@@ -255,12 +262,17 @@ export class Thread {
 
   /** Something in the message cannot cross. Nothing of it was sent: finds out what, and sends the rest. */
   private flushOneByOne(outbox: ReadonlyArray<any>): void {
+    this.needsCare = false
     for (let i = 0; i < outbox.length;) {
       const tag: number = outbox[i]
       const length = 1 + operands[tag]! + (tag === ToThread.call ? outbox[i + 4] : 0)
       const operation = outbox.slice(i, i + length)
       i += length
       const call = tag === ToThread.call ? this.calls[operation[1] as number] : undefined
+      if (call?.args.some((arg) => typeof arg === "function") === true) {
+        this.sendWithRemotes(call, operation)
+        continue
+      }
       try {
         if (call !== undefined || tag !== ToThread.call) {
           const transfers = call === undefined ? [] : transfersOf(call.args)
