@@ -1,8 +1,9 @@
-// What the pools of a program did, from their events and stats alone: the program itself knows nothing of it.
+// What the pools of a program did, threads included, from their events and stats alone: the program itself knows
+// nothing of it.
 import { type Pool, type PoolEvent, PoolRegistry } from "@cenote/pool"
 import { Console, Effect, Fiber, Schedule, Stream } from "effect"
 
-/** One pool, from its first borrow to its end. */
+/** One pool, from its first borrow to its end. The resources of a thread pool are its threads. */
 export interface Figures {
   readonly name: string
   /** The last stats before the pool closed, when everything had come back; `undefined` if it never closed. */
@@ -17,8 +18,11 @@ export interface Figures {
   readonly replaced: number
   /** Numbers of the resources closed, in that order. */
   readonly closed: ReadonlyArray<number>
-  /** The most resources that existed, and that were lent, at one time. */
-  readonly mostOpen: number
+  /** How many resources there may be now. */
+  readonly max: number
+  /** How often a resource was created when there were that many. */
+  readonly overMax: number
+  /** The most resources that were lent at one time. */
   readonly mostLent: number
   readonly timeouts: number
   readonly failures: number
@@ -26,8 +30,9 @@ export interface Figures {
   readonly missed: number
 }
 
-const nothing = (name: string): Figures => ({
+const nothing = (name: string, max: number): Figures => ({
   name,
+  max,
   atRest: undefined,
   waited: [],
   waits: 0,
@@ -35,7 +40,7 @@ const nothing = (name: string): Figures => ({
   created: 0,
   replaced: 0,
   closed: [],
-  mostOpen: 0,
+  overMax: 0,
   mostLent: 0,
   timeouts: 0,
   failures: 0,
@@ -54,8 +59,11 @@ const add = (figures: Figures, event: PoolEvent.PoolEvent): Figures => {
       return { ...figures, returned: figures.returned + 1 }
     case "Created": {
       const created = figures.created + 1
-      return { ...figures, created, mostOpen: Math.max(figures.mostOpen, created - figures.closed.length) }
+      const isOver = created - figures.closed.length > figures.max
+      return { ...figures, created, overMax: figures.overMax + (isOver ? 1 : 0) }
     }
+    case "Resized":
+      return { ...figures, max: event.max }
     case "Closed":
       return {
         ...figures,
@@ -74,14 +82,19 @@ const add = (figures: Figures, event: PoolEvent.PoolEvent): Figures => {
 }
 
 /** What is worth a line of its own. */
-const tell = (event: PoolEvent.PoolEvent): Effect.Effect<void> => {
+const tell = (kind: PoolRegistry.Kind) => (event: PoolEvent.PoolEvent) => {
+  const ofThreads = kind === "threads"
   switch (event._tag) {
-    case "Created":
-      return Console.log(`  + ${event.pool} ${event.resource} created in ${event.took.toFixed(1)} ms`)
-    case "Closed":
-      return Console.log(
-        `  - ${event.pool} ${event.resource} closed (${event.reason}) after ${event.uses} loans`
-      )
+    case "Created": {
+      const what = ofThreads ? `thread ${event.resource} started` : `${event.resource} created`
+      return Console.log(`  + ${event.pool} ${what} in ${event.took.toFixed(1)} ms`)
+    }
+    case "Closed": {
+      const what = ofThreads
+        ? `thread ${event.resource} ended (${event.reason})`
+        : `${event.resource} closed (${event.reason}) after ${event.uses} loans`
+      return Console.log(`  - ${event.pool} ${what}`)
+    }
     default:
       return Effect.void
   }
@@ -97,8 +110,9 @@ export const observe = Effect.fnUntraced(function* <A, E, R>(program: Effect.Eff
   const register = Effect.fnUntraced(function* (description: PoolRegistry.Description) {
     const entry = yield* registry.register(description)
     let atRest: Pool.Stats | undefined
-    const listener = yield* Stream.tap(entry.events, tell).pipe(
-      Stream.runFold(() => nothing(entry.name), add),
+    const { max } = yield* entry.stats
+    const listener = yield* Stream.tap(entry.events, tell(entry.kind)).pipe(
+      Stream.runFold(() => nothing(entry.name, max), add),
       Effect.forkIn(scope, { startImmediately: true })
     )
     watches.push(Effect.map(Fiber.join(listener), (figures) => ({ ...figures, atRest })))
@@ -117,5 +131,7 @@ export const observe = Effect.fnUntraced(function* <A, E, R>(program: Effect.Eff
 export const isAtRest = (stats: Pool.Stats): boolean => stats.size === stats.idle && stats.pending === 0
 
 /** Resets, closings and creations that nobody waits for any more go on for a moment after the last return. */
-const comeToRest = (stats: Effect.Effect<Pool.Stats>): Effect.Effect<Pool.Stats> =>
+export const comeToRest = <A extends Pool.Stats, R>(
+  stats: Effect.Effect<A, never, R>
+): Effect.Effect<A, never, R> =>
   Effect.repeat(stats, { until: isAtRest, schedule: Schedule.spaced("5 millis"), times: 400 })

@@ -1,9 +1,10 @@
 // What a run looks like: lines as they come, on a terminal with the pools below them, and a table at the end.
 import { stdout } from "node:process"
 import { styleText } from "node:util"
-import { PoolRegistry, type Pool } from "@cenote/pool"
+import { PoolRegistry } from "@cenote/pool"
 import { Clock, Console, Effect, Schedule } from "effect"
-import type { Outcome } from "./programs.ts"
+import type * as OfPools from "./pools/programs.ts"
+import type * as OfThreads from "./threads/programs.ts"
 
 /**
  * Puts the time before each line that a program prints. On a terminal, the state of the open pools is drawn
@@ -38,9 +39,9 @@ export const live = Effect.fnUntraced(function* <A, E, R>(program: Effect.Effect
   let frame = 0
   const watch = Effect.gen(function* () {
     const entries = yield* PoolRegistry.entries
-    const pools = yield* Effect.forEach(entries, (_) => _.stats)
+    const pools = yield* Effect.forEach(entries, state)
     frame++
-    const text = `${elapsed()}${spinner[frame % spinner.length]} ${pools.map(state).join("   ")}`
+    const text = `${elapsed()}${spinner[frame % spinner.length]} ${pools.join("   ")}`
     draw(text.slice(0, (stdout.columns || 80) - 1))
   }).pipe(Effect.repeat(Schedule.spaced("80 millis")), Effect.ensuring(Effect.sync(() => draw(""))))
 
@@ -50,41 +51,87 @@ export const live = Effect.fnUntraced(function* <A, E, R>(program: Effect.Effect
 
 const spinner = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
-const state = ({ borrowed, created, idle, max, name, pending, size, used }: Pool.Stats): string =>
-  `${name} ${"■".repeat(used)}${"□".repeat(idle)}${"·".repeat(Math.max(0, max - used - idle))}` +
-  ` ${used} of ${size} in use, ${pending} waiting, ${borrowed} borrowed, ${created} created`
+const state = ({ kind, stats }: PoolRegistry.Entry): Effect.Effect<string> =>
+  Effect.map(stats, ({ borrowed, created, idle, max, name, pending, size, used }) => {
+    const bar = "■".repeat(used) + "□".repeat(idle) + "·".repeat(Math.max(0, max - used - idle))
+    return kind === "threads"
+      ? `${name} ${bar} ${used} of ${used + idle} threads at work, ${pending} waiting, ${borrowed} calls begun`
+      : `${name} ${bar} ${used} of ${size} in use, ${pending} waiting, ${borrowed} borrowed, ${created} created`
+  })
 
 export const heading = (title: string): string => `\n${styleText("bold", title)}`
 
-/** The summary: a line a program. */
-export const table = (outcomes: ReadonlyArray<Outcome>): string => {
-  const header = ["program", "borrows", "waits", "p50 wait", "p99 wait", "created", "replaced", "lost"]
-  const rows = outcomes.map(({ lost, pools, title }) => {
-    const waited = pools.flatMap((_) => _.waited).toSorted((a, b) => a - b)
-    const total = (figure: "waits" | "created" | "replaced") =>
-      String(pools.reduce((sum, pool) => sum + pool[figure], 0))
-    return [
-      title,
-      String(waited.length),
-      total("waits"),
-      millis(percentile(waited, 0.5)),
-      millis(percentile(waited, 0.99)),
-      total("created"),
-      total("replaced"),
-      String(lost)
-    ]
-  })
+/** The summary of the programs on PostgreSQL: a line a program. */
+export const tableOfPools = (outcomes: ReadonlyArray<OfPools.Outcome>): string =>
+  table(
+    ["program", "borrows", "waits", "p50 wait", "p99 wait", "created", "replaced", "lost"],
+    outcomes.map(({ lost, pools, title }) => {
+      const waited = sorted(pools.flatMap((_) => _.waited))
+      const total = (figure: "waits" | "created" | "replaced") =>
+        String(pools.reduce((sum, pool) => sum + pool[figure], 0))
+      return [
+        title,
+        String(waited.length),
+        total("waits"),
+        millis(percentile(waited, 0.5)),
+        millis(percentile(waited, 0.99)),
+        total("created"),
+        total("replaced"),
+        String(lost)
+      ]
+    }),
+    "waits: borrows not served at once, in line or while a session was opened or checked"
+  )
+
+/** The same of the programs on threads. */
+export const tableOfThreads = (outcomes: ReadonlyArray<OfThreads.Outcome>): string =>
+  table(
+    ["program", "calls", "p50 wait", "p99 wait", "ran", "threads", "crashed", "stopped", "busiest", "late"],
+    outcomes.map(({ atRest, calls, ticks, title }) => {
+      const waited = sorted(calls.map((_) => _.waited))
+      return [
+        title,
+        String(calls.length),
+        millis(percentile(waited, 0.5)),
+        millis(percentile(waited, 0.99)),
+        millis(atRest.ran),
+        String(atRest.created),
+        String(atRest.crashes),
+        String(atRest.killed),
+        `${Math.round(100 * Math.max(0, ...atRest.threads.map((_) => _.utilisation)))} %`,
+        millis(percentile(sorted(ticks.map((_) => _.late)), 1))
+      ]
+    }),
+    "threads: all that were started, those that crashed or were stopped included; busiest: the share of its life\n" +
+      "for which a thread had something to do; late: the most that a timer of the main loop was late meanwhile"
+  )
+
+/** What the main loop did while threads were at work. */
+export const loopLine = ({ ticks }: OfThreads.Outcome): string => {
+  const late = sorted(ticks.map((_) => _.late))
+  return (
+    `The main loop kept ticking: ${late.length} ticks, late by ${millis(percentile(late, 0.99))} at p99, ` +
+    `by ${millis(percentile(late, 1))} at worst`
+  )
+}
+
+const table = (
+  header: ReadonlyArray<string>,
+  rows: ReadonlyArray<ReadonlyArray<string>>,
+  legend: string
+): string => {
   const widths = header.map((_, column) => Math.max(...[header, ...rows].map((row) => row[column]!.length)))
   const line = (row: ReadonlyArray<string>) =>
     row
       .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]!) : cell.padStart(widths[column]!)))
       .join("  ")
-  const legend = "waits: borrows not served at once, in line or while a session was opened or checked"
   return [styleText("bold", line(header)), ...rows.map(line), styleText("dim", legend)].join("\n")
 }
 
+const sorted = (values: ReadonlyArray<number>): ReadonlyArray<number> => values.toSorted((a, b) => a - b)
+
 /** The smallest value that this share of the sorted values does not exceed. */
-export const percentile = (sorted: ReadonlyArray<number>, share: number): number =>
+const percentile = (sorted: ReadonlyArray<number>, share: number): number =>
   sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)] ?? 0
 
 const millis = (value: number): string => `${value.toFixed(1)} ms`

@@ -3,10 +3,11 @@ import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Clock, Console, Data, Effect, Option, Runtime } from "effect"
 import { Command, Flag } from "effect/cli"
-import { Postgres } from "./postgres.ts"
-import { programs, runProgram } from "./programs.ts"
-import { heading, live, table } from "./report.ts"
-import { createTables } from "./users.ts"
+import { Postgres } from "./pools/postgres.ts"
+import * as onPools from "./pools/programs.ts"
+import { createTables } from "./pools/users.ts"
+import { heading, live, loopLine, tableOfPools, tableOfThreads } from "./report.ts"
+import * as onThreads from "./threads/programs.ts"
 
 /** Ends the process with code 1; what was wrong has been printed. */
 class Told extends Data.TaggedError("Told") {
@@ -19,20 +20,29 @@ const run = Effect.gen(function* () {
   yield* Console.log(`PostgreSQL ${version} is ready on port ${port} (process ${pid})`)
   yield* createTables
 
-  const outcomes = yield* Effect.forEach(programs, (program) =>
-    Effect.andThen(Console.log(heading(program.title)), live(runProgram(program)))
+  const ofPools = yield* Effect.forEach(onPools.programs, (program) =>
+    Effect.andThen(Console.log(heading(program.title)), live(onPools.runProgram(program)))
+  )
+  const ofThreads = yield* Effect.forEach(onThreads.programs, (program) =>
+    Effect.andThen(
+      Console.log(heading(program.title)),
+      live(Effect.tap(onThreads.runProgram(program), (outcome) => Console.log(loopLine(outcome))))
+    )
   )
   const took = (yield* Clock.currentTimeMillis) - started
-  const committed = outcomes.reduce((sum, _) => sum + _.committed, 0)
-  const broken = outcomes.flatMap((_) => _.broken.map((problem) => `${_.title}: ${problem}`))
-  yield* Console.log(`\n${table(outcomes)}\n`)
+  const committed = ofPools.reduce((sum, _) => sum + _.committed, 0)
+  const calls = ofThreads.reduce((sum, _) => sum + _.calls.length, 0)
+  const broken = [...ofPools, ...ofThreads].flatMap((_) =>
+    _.broken.map((problem) => `${_.title}: ${problem}`)
+  )
+  yield* Console.log(`\n${tableOfPools(ofPools)}\n\n${tableOfThreads(ofThreads)}\n`)
   if (broken.length > 0) {
     yield* Effect.forEach(broken, (problem) => Console.error(`broken: ${problem}`))
     return yield* new Told()
   }
   return yield* Console.log(
-    `${committed} tasks committed, each found once on the server; all pools came to rest and closed; ` +
-      `no session left; ${(took / 1000).toFixed(1)} s`
+    `${committed} tasks committed, each found once on the server; ${calls} calls to threads, each result as it must be\n` +
+      `All pools came to rest and closed; no session, thread or file left; ${(took / 1000).toFixed(1)} s`
   )
 })
 
@@ -66,8 +76,8 @@ const start = Command.make(
     )
 ).pipe(
   Command.withDescription(
-    "Runs the example programs on a private PostgreSQL, which is gone when they have ended, and checks that " +
-      "nothing was lost. The exit code is 0 if all is well."
+    "Runs the example programs, on a private PostgreSQL, which is gone when they have ended, and on threads, and " +
+      "checks that nothing was lost. The exit code is 0 if all is well."
   )
 )
 

@@ -1,18 +1,13 @@
 import { Pool } from "@cenote/pool"
 import { PgConnection } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Console, Effect, Scope } from "effect"
+import { Effect, Scope } from "effect"
 import { observe } from "../src/observe.ts"
-import { Postgres } from "../src/postgres.ts"
-import { type Program, runProgram } from "../src/programs.ts"
-import { createTables, runTask } from "../src/users.ts"
+import { Postgres } from "../src/pools/postgres.ts"
+import { type Program, runProgram } from "../src/pools/programs.ts"
+import { createTables, runTask } from "../src/pools/users.ts"
+import { quietly } from "./quietly.ts"
 import { describeWithServer, ServerLive } from "./server.ts"
-
-/** Without the lines about what the pools do. */
-const quietly = Effect.provideService(
-  Console.Console,
-  Object.assign(Object.create(console), { log: () => {}, error: () => {} })
-)
 
 describeWithServer("what start checks, on a real server", () => {
   layer(ServerLive, { excludeTestServices: true })((it) => {

@@ -1,7 +1,7 @@
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { Effect, Layer } from "effect"
 import { describe, it } from "vitest"
-import { Postgres } from "../src/postgres.ts"
+import { Postgres } from "../src/pools/postgres.ts"
 
 const missing = await Postgres.available.pipe(
   Effect.as(""),

@@ -115,7 +115,22 @@ describeWithServer("start, on a real server", () => {
         assert.isAtLeast(replaced ?? 0, 2)
         assert.isAbove(created ?? 0, replaced ?? 0)
         assert.strictEqual(lost, 0)
-        assert.match(out, /\n61 tasks committed, each found once on the server; .*no session left; [\d.]+ s$/)
+        // Program, calls, threads, crashed, stopped.
+        const rowOfThreads = (title: string) =>
+          new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+) +\\d+ %`, "m")
+            .exec(out)
+            ?.slice(1)
+            .map(Number)
+        assert.deepStrictEqual(rowOfThreads("Mixed Workload"), [6, 2, 0, 0])
+        // To let go of the object is a call too.
+        assert.deepStrictEqual(rowOfThreads("Thread Pool Proxy"), [13, 2, 0, 0])
+        assert.deepStrictEqual(rowOfThreads("Thread Pool Size"), [9, 5, 0, 0])
+        assert.deepStrictEqual(rowOfThreads("Crashes and Runaways"), [8, 4, 1, 1])
+        assert.match(
+          out,
+          /\n61 tasks committed, each found once on the server; \d+ calls to threads, each result as it must be\n/
+        )
+        assert.match(out, /\nAll pools came to rest and closed; no session, thread or file left; [\d.]+ s$/)
         const pid = Number(/\(process (\d+)\)/.exec(out)?.[1])
         assert.isFalse(isAlive(pid))
         assert.isFalse(yield* fs.exists(folder))

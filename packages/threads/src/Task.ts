@@ -1,11 +1,12 @@
 /**
  * What a task can know and do while it runs in a thread. For use in modules that threads load; the functions that
- * `ThreadPool.execute` sends get the same as `this`.
+ * `ThreadPool.execute` sends get the same as `this`. Import it by its own path there: `@cenote/threads` would load all of the
+ * pool's side into each thread.
  *
  * **Example** (A synchronous loop that can be stopped)
  *
  * ```ts
- * import { Task } from "@cenote/threads"
+ * import * as Task from "@cenote/threads/Task"
  *
  * export const countPrimes = (limit: number): number => {
  *   const task = Task.current()
@@ -68,7 +69,8 @@ const holder: { task: Task | undefined } = ((globalThis as any)[Symbol.for("~cen
 })
 
 /**
- * The task that is running. Ask before the first `await`: afterwards other tasks may have had their turn. Outside of
+ * The task that is running. Ask before the first `await`, and in an Effect before its first asynchronous step: afterwards
+ * other tasks may have had their turn. Outside of
  * any task it is one that nobody aborts, so that a function works on the main thread too.
  *
  * @category operations

@@ -70,8 +70,6 @@ export type ThreadEvent = Data.TaggedEnum<{
   /** Calls that were sent ahead to a thread, and that it had not begun, went back to the head of the line. */
   CallsMoved: { readonly pool: string; readonly at: number; readonly thread: number; readonly count: number }
   Drained: { readonly pool: string; readonly at: number }
-  /** This listener was too slow: `count` events before the next one were dropped for it. */
-  CallsDropped: { readonly pool: string; readonly at: number; readonly count: number }
 }>
 
 /**

@@ -614,7 +614,7 @@ export const resize = (
   )
 
 /**
- * Lets everything that was submitted before end, and then the threads; their objects go with them. Calls that come
+ * Lets everything that was submitted before end, and then the threads; their objects and open Streams go with them. Calls that come
  * meanwhile wait. The next call starts threads again (EV-88 to EV-90). A task that nobody waits for, and that does not stop, is
  * waited for as long as `killGrace` says.
  *

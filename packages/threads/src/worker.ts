@@ -13,6 +13,9 @@ import { Host } from "./internal/host.ts"
  */
 const alert = 0.05
 
+/** What comes after that has to wait for the event loop's next turn: timers, promises and streams of tasks want theirs too. */
+const most = { messages: 64, millis: 2 }
+
 /** How many vain look-outs in a row a thread has patience for, and how many messages it then sleeps through. */
 const patience = { least: 1, most: 4, pause: 64 }
 
@@ -30,15 +33,17 @@ const start = (port: MessagePort): void => {
     else host.close().finally(() => process.exit())
   }
 
-  /** Takes the messages that are there; their replies go out together. */
+  /** Takes the messages that are there, so many at most; their replies go out together. */
   const receiveAll = (): boolean => {
-    let received = false
-    for (let next = receiveMessageOnPort(port); next !== undefined; next = receiveMessageOnPort(port)) {
+    let received = 0
+    while (received < most.messages) {
+      const next = receiveMessageOnPort(port)
+      if (next === undefined) break
       receive(next.message)
-      received = true
+      received++
     }
     host.flush()
-    return received
+    return received > 0
   }
 
   let vain = 0

@@ -39,6 +39,8 @@ export interface Handle {
   readonly object: number
   /** How often the thread has sent it. */
   received: number
+  /** Scopes that are to dispose of it. */
+  owners: number
   released: boolean
 }
 
@@ -67,6 +69,8 @@ export class Call {
   /** Whether what cannot be kept as a value may be kept as a source to pull from. */
   readonly wantsStream: boolean
   readonly unkillable: boolean
+  /** Whether it is not to leave the calling thread. */
+  readonly inline: boolean
   /** Whether something in its arguments moves, so that it can be sent only once. */
   movesArguments: boolean
   /**
@@ -101,6 +105,7 @@ export class Call {
       readonly wantsStream: boolean
       readonly unkillable: boolean
       readonly movesArguments: boolean
+      readonly inline: boolean
     },
     now: number
   ) {
@@ -112,6 +117,7 @@ export class Call {
     this.pinned = options.pinned
     this.wantsStream = options.wantsStream
     this.unkillable = options.unkillable
+    this.inline = options.inline
     this.movesArguments = options.movesArguments
     this.submittedAt = now
   }

@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
@@ -134,7 +135,9 @@ export class Core implements Owner {
 
   /** How long the next thread waits before it starts, in milliseconds: longer for each that died young. */
   get pauseBeforeStart(): number {
-    return this.diedYoung < patienceWithYoung ? 0 : pauseAfter(this.diedYoung - patienceWithYoung + 1)
+    if (this.diedYoung < patienceWithYoung) return 0
+    // It counts against the time for the start.
+    return Math.min(pauseAfter(this.diedYoung - patienceWithYoung + 1), this.settings.spawnTimeout / 3)
   }
 
   configFor(thread: Thread): Config {
@@ -153,34 +156,31 @@ export class Core implements Owner {
   // Calls in
   // ---------------------------------------------------------------------------
 
-  submit(call: Call, inline: boolean): void {
+  submit(call: Call): void {
     this.tally.totals.calls++
-    this.place(call, inline)
+    this.place(call)
   }
 
   /** Sends a call on its way, unless its caller has given up. */
-  private place(call: Call, inline: boolean): void {
+  private place(call: Call): void {
     if (call.state !== "new") return
     if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
     // What belongs to something that was begun before goes on while the pool drains.
-    const isHeld = this.draining !== undefined && !belongsToEarlier(call)
+    const isHeld = this.draining !== undefined && !call.inline && !belongsToEarlier(call)
     if (call.pinned !== undefined) {
       return isHeld ? this.held.push(call) : this.placePinned(call, call.pinned)
     }
-    if ((inline || this.onlyInline || this.max === 0) && !isHeld) {
-      if (!inline && !this.onlyInline) this.warnOfNone()
+    if ((call.inline || this.onlyInline || this.max === 0) && !isHeld) {
+      if (!call.inline && !this.onlyInline) this.warnOfNone()
       this.send(this.inline(), call)
       return this.schedule()
     }
     const line = isHeld ? this.held : createsObject(call) ? this.creations : this.line
-    const { maxQueue } = this.settings
-    if (line.size >= maxQueue) {
+    if (this.isFull(line, call)) {
       // What is about to be sent is not waiting.
       this.pump()
-      if (line.size >= maxQueue && (maxQueue > 0 || line === this.held || !this.hasRoom(call))) {
-        return this.reject(call)
-      }
+      if (this.isFull(line, call)) return this.reject(call)
     }
     if (this.cold && line !== this.held) this.warm()
     line.push(call)
@@ -203,11 +203,18 @@ export class Core implements Owner {
     return thread.state === "ready" ? undefined : "threadEnded"
   }
 
-  private hasRoom(call: Call): boolean {
+  /** Whether a line may not get longer. Those for whom a thread is being started, or can be had now, do not wait. */
+  private isFull(line: Line, call: Call): boolean {
+    const { maxQueue } = this.settings
+    if (maxQueue === Infinity) return false
+    const waiting = line === this.held ? line.size : this.waiting
+    if (waiting < maxQueue) return false
+    if (line === this.held) return true
     const now = this.timers.now()
-    if (this.threads.size + this.leases.size < this.max && this.mayGrow(now)) return true
-    for (const thread of this.threads) if (thread.admits(call, now)) return true
-    return false
+    const toCome = this.mayGrow(now) ? Math.max(0, this.max - this.threads.size) : this.leases.size
+    let free = 0
+    for (const thread of this.threads) if (thread.admits(call, now)) free++
+    return waiting - toCome - free >= maxQueue
   }
 
   private reject(call: Call): void {
@@ -225,11 +232,14 @@ export class Core implements Owner {
     call.resume(Exit.fail(error))
   }
 
+  /** All for which a thread is sought, as new. */
+  private takeWaiting(): ReadonlyArray<Call> {
+    return [...this.creations.takeAll(), ...this.line.takeAll()]
+  }
+
   private refuseAll(): void {
-    for (const line of [this.creations, this.line, this.held]) {
-      for (const call of line.takeAll()) {
-        this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
-      }
+    for (const call of [...this.takeWaiting(), ...this.held.takeAll()]) {
+      this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
     }
   }
 
@@ -390,6 +400,7 @@ export class Core implements Owner {
 
   private adopt(thread: Thread): void {
     thread.leased = true
+    thread.retiring = false
     this.threads.add(thread)
     this.failedToGrow = 0
     this.growsAfter = 0
@@ -408,21 +419,26 @@ export class Core implements Owner {
       return this.schedule()
     }
     const failure = spawnFailure(this.settings, Cause.squash(cause))
-    for (const line of [this.creations, this.line]) {
-      for (const call of line.takeAll()) {
-        this.refuse(call, failure ?? new ThreadPoolClosed({ pool: this.name, task: call.name }))
-      }
+    for (const call of this.takeWaiting()) {
+      this.refuse(call, failure ?? new ThreadPoolClosed({ pool: this.name, task: call.name }))
     }
     this.checkRest()
   }
 
   /** Returns a thread that has nothing to do to the pool, which keeps it, retires it or closes it. */
   private settle(thread: Thread): void {
-    const { recycleHeap, recycleTasks } = this.settings
-    // Objects keep their thread; it is replaced when they have gone.
-    const isWorn = thread.ended >= recycleTasks || thread.heapUsed > recycleHeap
-    if (isWorn && !thread.retiring && thread.objects === 0) this.retire(thread)
+    if (this.isWorn(thread)) this.retire(thread)
     if (thread.isIdle && thread.objects === 0) this.giveBack(thread)
+  }
+
+  /** Whether a thread is to be replaced. Objects keep theirs; it goes when they have gone. */
+  private isWorn(thread: Thread): boolean {
+    const { recycleHeap, recycleTasks } = this.settings
+    return (
+      !thread.retiring &&
+      thread.objects === 0 &&
+      (thread.ended >= recycleTasks || thread.heapUsed > recycleHeap)
+    )
   }
 
   private retire(thread: Thread): void {
@@ -434,7 +450,8 @@ export class Core implements Owner {
     if (!thread.leased) return
     thread.leased = false
     this.threads.delete(thread)
-    if (thread.state !== "ready" && !thread.retiring) this.retire(thread)
+    // Once more, should it have ended before the pool had it.
+    if (thread.state !== "ready") this.retire(thread)
     this.timers.fork(Effect.orDie(Pool.release(this.pool, thread)))
     if (this.waiting > 0) this.schedule()
   }
@@ -485,7 +502,7 @@ export class Core implements Owner {
     if (calls.length === 0) return
     this.tally.totals.sent -= calls.length
     if (this.max === 0 && this.state === "open") {
-      for (const call of calls) this.place(call, false)
+      for (const call of calls) this.place(call)
       return
     }
     if (this.state === "closed") {
@@ -504,6 +521,9 @@ export class Core implements Owner {
 
   ended(thread: Thread, call: Call, reply: Reply): void {
     call.cancelTimer?.()
+    // A thread that ends a call is well.
+    this.diedYoung = 0
+    if (this.isWorn(thread)) this.retire(thread)
     if (call.state === "abandoned") {
       call.state = "done"
       if (reply.status === Status.remote || reply.status === Status.stream) {
@@ -512,6 +532,7 @@ export class Core implements Owner {
       return
     }
     call.state = "done"
+    this.guarded(() => call.spans?.end())
     let exit: Exit.Exit<unknown, unknown>
     try {
       exit = this.exitOf(thread, call, reply)
@@ -552,7 +573,7 @@ export class Core implements Owner {
       case Status.remote:
         return Exit.succeed(this.receive(thread, call, value))
       case Status.stream: {
-        const handle: Handle = { thread, object: value.object, received: 1, released: false }
+        const handle: Handle = { thread, object: value.object, received: 1, owners: 1, released: false }
         thread.objects++
         if (call.wantsStream) {
           call.kept = handle
@@ -584,7 +605,9 @@ export class Core implements Owner {
 
   private receive(thread: Thread, call: Call, wire: WireRemote): object {
     const { isNew, remote } = this.remotes.received(thread, wire)
-    if (isNew) call.kept = handleOf(remote)
+    const handle = handleOf(remote)!
+    if (isNew) call.kept = handle
+    if (createsObject(call)) handle.owners++
     return remote
   }
 
@@ -743,7 +766,9 @@ export class Core implements Owner {
     return Effect.withFiber((fiber) => {
       const log = Effect.runForkWith(fiber.context)
       return Effect.callback((resume) => {
-        if (handle.released || handle.thread.state !== "ready") {
+        if (--handle.owners > 0) return resume(Effect.void)
+        // A thread that ends disposes of what is left in it.
+        if (handle.released || handle.thread.state !== "ready" || this.state !== "open") {
           handle.released = true
           return resume(Effect.void)
         }
@@ -762,9 +787,9 @@ export class Core implements Owner {
             }
           },
           { op: "dispose", object: handle.object, name: "" },
-          "dispose",
+          "[dispose]",
           [],
-          { pinned: handle, wantsStream: false, unkillable: false, movesArguments: false },
+          { pinned: handle, wantsStream: false, unkillable: false, movesArguments: false, inline: false },
           this.timers.now()
         )
         const limit = Math.min(this.settings.killGrace, longestDisposal)
@@ -778,7 +803,7 @@ export class Core implements Owner {
           )
           done()
         })
-        this.submit(call, false)
+        this.submit(call)
         handle.released = true
         this.remotes.forget(handle)
       })
@@ -813,16 +838,13 @@ export class Core implements Owner {
         const excess = this.threads.size - max
         // Those with nothing to lose first.
         const leaving = [...this.threads].toSorted((a, b) => a.objects - b.objects || a.load - b.load)
-        for (const thread of leaving.slice(0, Math.max(0, excess))) if (!thread.retiring) this.retire(thread)
+        // Gone when it comes back, if there are too many then.
+        for (const thread of leaving.slice(0, Math.max(0, excess))) thread.retiring = true
         return Effect.andThen(
           Pool.resize(this.pool, { min, max }),
           Effect.sync(() => {
             this.unlease(max)
-            if (max === 0) {
-              for (const line of [this.creations, this.line]) {
-                for (const call of line.takeAll()) this.place(call, false)
-              }
-            }
+            if (max === 0) for (const call of this.takeWaiting()) this.place(call)
             this.pump()
           })
         )
@@ -848,7 +870,7 @@ export class Core implements Owner {
           )
           .addObserver(() => {
             this.draining = undefined
-            for (const call of this.held.takeAll()) this.place(call, false)
+            for (const call of this.held.takeAll()) this.place(call)
             Deferred.doneUnsafe(own, Exit.void)
           })
       }
@@ -907,8 +929,9 @@ export class Core implements Owner {
     for (const thread of this.threads) {
       if (kind === "idle" ? !thread.isIdle : thread.isWanted) return false
     }
-    // What runs here and nobody wants keeps no thread.
-    return this.inlineThread?.isWanted !== true
+    // What runs here keeps no thread, except where there is none.
+    const countsInline = kind === "wanted" || this.onlyInline || this.max === 0
+    return !countsInline || this.inlineThread?.isWanted !== true
   }
 
   private checkRest(): void {
@@ -932,8 +955,13 @@ export class Core implements Owner {
       this.refuseAll()
       this.unlease(0)
       const { closeTimeout, killGrace } = this.settings
+      // Threads take real time, whatever clock a test has: nobody would put it on while the scope closes.
       const within = (kind: Rest, millis: number) =>
-        Effect.timeoutOption(this.atRest(kind), Duration.millis(millis))
+        Effect.provideService(
+          Effect.timeoutOption(this.atRest(kind), Duration.millis(millis)),
+          Clock,
+          Context.get(Context.empty(), Clock)
+        )
       return within("wanted", closeTimeout).pipe(
         Effect.andThen(within("idle", Math.min(closeTimeout, killGrace, lastMoment))),
         Effect.andThen(Effect.sync(() => this.stopAll()))
@@ -1009,7 +1037,7 @@ export class Core implements Owner {
     call.pinned = handle
     call.state = "new"
     this.tally.totals.sent--
-    this.place(call, false)
+    this.place(call)
     handle.thread.flush()
     if (thread.isIdle) this.schedule()
   }

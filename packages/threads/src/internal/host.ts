@@ -250,7 +250,7 @@ export class Host {
       }
       case "get":
         if (!(Object(name) in Object(value))) throw new TypeError(missing(value, name, "does not exist"))
-        return this.wrapped(activity, object!, name, readable(value[name], String(name)))
+        return readable(this.wrapped(activity, object!, name, value[name]), String(name))
       case "set":
         value[name] = actual[0]
         return undefined
@@ -281,8 +281,6 @@ export class Host {
       case "pull":
         return (value as Source).pull(activity)
       case "dispose":
-        // What else the pool has of it counts no more.
-        object!.releasing = true
         return this.drop(object!)
     }
   }
@@ -351,6 +349,15 @@ export class Host {
       this.take(activity, result)
     } catch (error) {
       // The result does not even let itself be looked at.
+      this.fail(activity, error)
+    }
+  }
+
+  /** The same for what the Effect of a task gave. */
+  settleFinished(activity: Activity, value: unknown): void {
+    try {
+      this.take(activity, activity.finish === undefined ? value : activity.finish(value))
+    } catch (error) {
       this.fail(activity, error)
     }
   }

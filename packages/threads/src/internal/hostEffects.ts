@@ -24,10 +24,12 @@ export const run = (
   effect: Effect.Effect<unknown, unknown, unknown>
 ): void => {
   const context = contextOf(activity, () => host.slotOf(activity))
-  follow(host, activity, Effect.runForkWith(context)(effect as Effect.Effect<unknown, unknown>), (exit) => {
-    if (Exit.isSuccess(exit)) {
-      host.settle(activity, activity.finish === undefined ? exit.value : activity.finish(exit.value))
-    } else endFailed(host, activity, exit.cause)
+  const start = Effect.runForkWith(context)
+  // Its first, synchronous part sees the task, as any task's does.
+  const fiber = activity.inside(() => start(effect as Effect.Effect<unknown, unknown>))
+  follow(host, activity, fiber, (exit) => {
+    if (Exit.isSuccess(exit)) host.settleFinished(activity, exit.value)
+    else endFailed(host, activity, exit.cause)
   })
 }
 

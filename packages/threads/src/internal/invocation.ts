@@ -81,11 +81,12 @@ const submit = (
         pinned: pool?.handle ?? pinnedBy(args),
         wantsStream,
         unkillable: services.get(Unkillable.key) === true,
-        movesArguments: hasMarks() && movedIn(args).length > 0
+        movesArguments: hasMarks() && movedIn(args).length > 0,
+        inline: services.get(Inline.key) === true
       },
       core.timers.now()
     )
-    core.submit(call, services.get(Inline.key) === true)
+    core.submit(call)
     return Effect.sync(() => core.interrupted(call))
   })
 }

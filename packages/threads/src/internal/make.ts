@@ -89,12 +89,12 @@ const makeCore = Effect.fnUntraced(function* (
     References.CurrentLogAnnotations,
     References.CurrentLogSpans
   )(yield* Effect.context<Scope.Scope>())
-  const clock = Context.get(context, Clock)
+  const timers = new Timers(context, Context.get(context, Clock))
   const core: Core = new Core({
     settings,
-    timers: new Timers(context, clock),
+    timers,
     pool,
-    tally: new Tally(name, clock, yield* PubSub.sliding<ThreadEvent>(eventCapacity)),
+    tally: new Tally(name, timers, yield* PubSub.sliding<ThreadEvent>(eventCapacity)),
     dispatcher: Context.get(context, Scheduler.Scheduler).makeDispatcher(),
     makeInline: startInline,
     onlyInline

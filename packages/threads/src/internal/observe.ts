@@ -25,7 +25,7 @@ export const replayLog = (context: Context.Context<never>, log: WireLog): void =
 export class SpanReplay {
   private readonly context: Context.Context<never>
   /** Spans that stand here for those of the thread, by the identifier that those have. */
-  private readonly told = new Map<string, Tracer.Span>()
+  private readonly told = new Map<string, Tracer.AnySpan>()
   /** Children end before their parents: spans that wait until their parent is told, by its identifier. */
   private readonly waiting = new Map<string, Array<WireSpan>>()
 
@@ -44,8 +44,22 @@ export class SpanReplay {
       return
     }
     this.told.set(wire.spanId, replaySpan(this.context, wire, parent))
-    const children = this.waiting.get(wire.spanId) ?? []
-    this.waiting.delete(wire.spanId)
+    this.tellChildren(wire.spanId)
+  }
+
+  /** The call has ended: what still waits for its parent, which never ended, is told without it. */
+  end(): void {
+    for (const [parentId, [first]] of this.waiting) {
+      const own = Context.getOrUndefined(this.context, Tracer.ParentSpan)
+      if (own === undefined || first === undefined) continue
+      this.told.set(parentId, own)
+      this.tellChildren(parentId)
+    }
+  }
+
+  private tellChildren(parentId: string): void {
+    const children = this.waiting.get(parentId) ?? []
+    this.waiting.delete(parentId)
     for (const child of children) this.tell(child)
   }
 }

@@ -37,7 +37,7 @@ export class Remotes {
       if (remote !== undefined) return { remote, isNew: false }
     }
     // A remote that is garbage, and that the sweeper has not come to: its handle is released in its own time.
-    const handle: Handle = { thread, object: wire.object, received: 1, released: false }
+    const handle: Handle = { thread, object: wire.object, received: 1, owners: 0, released: false }
     if (entry !== undefined && !entry.handle.released) entry.handle.received--
     thread.objects++
     const remote = makeRemote({ core: this.core, handle, className: wire.className })
@@ -164,7 +164,10 @@ export const withNumbers = (
     entries: Iterable<readonly [string | number, unknown]>,
     path: ReadonlyArray<string | number>
   ) => {
-    for (const [key, child] of entries) copy[key] = visit(child, [...path, key])
+    for (const [key, child] of entries) {
+      const value = visit(child, [...path, key])
+      Object.defineProperty(copy, key, { value, enumerable: true, configurable: true, writable: true })
+    }
     return copy as unknown
   }
   const visit = (value: unknown, path: ReadonlyArray<string | number>): unknown => {

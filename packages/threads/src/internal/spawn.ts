@@ -63,6 +63,8 @@ export const startThread = Effect.fnUntraced(function* (
   if (!canShareMemory(raw)) thread.memory = undefined
   core.timers.fork(worker.send([ToThread.configure, core.configFor(thread)]))
   yield* Deferred.await(ready)
+  // It may have ended since it said so.
+  if (running.pollUnsafe() !== undefined) return yield* failed(undefined)
 
   thread.channel = {
     post: (message, transfer) => {

@@ -1,8 +1,8 @@
-import type { Clock } from "effect/Clock"
 import * as PubSub from "effect/PubSub"
 import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
 import type { Call } from "./call.ts"
 import type { Reply, Thread } from "./thread.ts"
+import type { Timers } from "./timers.ts"
 
 /** Ends the events, and is none: nobody sees it. */
 export const lastEvent = { _tag: "Drained", pool: "", at: 0 } satisfies ThreadEvent as ThreadEvent
@@ -31,11 +31,11 @@ export class Tally {
   }
   readonly events: PubSub.PubSub<ThreadEvent>
   private readonly name: string
-  private readonly clock: Clock
+  private readonly timers: Timers
 
-  constructor(name: string, clock: Clock, events: PubSub.PubSub<ThreadEvent>) {
+  constructor(name: string, timers: Timers, events: PubSub.PubSub<ThreadEvent>) {
     this.name = name
-    this.clock = clock
+    this.timers = timers
     this.events = events
   }
 
@@ -44,14 +44,14 @@ export class Tally {
     fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
   ): void {
     if (this.listeners === 0) return
-    const at = this.clock.currentTimeMillisUnsafe()
+    const at = this.timers.clock.currentTimeMillisUnsafe()
     const event = { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent
     PubSub.publishUnsafe(this.events, event)
   }
 
   /** A call that was with a thread has ended for its caller; without a reply when the thread has not. */
   ended(thread: Thread, call: Call, outcome: Outcome, reply: Reply | undefined): void {
-    const ran = reply?.ran ?? 0
+    const ran = reply?.ran ?? (thread.hasStarted(call) ? Math.max(0, this.timers.now() - call.sentAt) : 0)
     const waited = call.sentAt - call.submittedAt
     const transport = reply === undefined ? 0 : Math.max(0, thread.lastReplyAt - call.sentAt - ran)
     const { totals } = this

@@ -2,8 +2,8 @@
 import { Pool } from "@cenote/pool"
 import { PgConnection } from "@effect/sql-pg"
 import { Console, Effect } from "effect"
-import { Postgres } from "../postgres.ts"
-import { insertUser, runTask } from "../users.ts"
+import { Postgres } from "./postgres.ts"
+import { insertUser, runTask } from "./users.ts"
 
 type Session = PgConnection.PgConnection
 

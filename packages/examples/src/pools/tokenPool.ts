@@ -2,8 +2,8 @@
 import { TokenPool } from "@cenote/pool"
 import { PgConnection } from "@effect/sql-pg"
 import { Clock, Console, Effect } from "effect"
-import { Postgres } from "../postgres.ts"
-import { runTask } from "../users.ts"
+import { Postgres } from "./postgres.ts"
+import { runTask } from "./users.ts"
 
 /** How long each task takes, in seconds. */
 const tasks = [0.8, 0.6, 0.4, 1, 0.2]

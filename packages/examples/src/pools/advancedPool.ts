@@ -4,8 +4,8 @@ import { Pool } from "@cenote/pool"
 import { PgConnection } from "@effect/sql-pg"
 import { Console, Effect, Layer, Random, Schedule } from "effect"
 import type { SqlError } from "effect/sql"
-import { Postgres } from "../postgres.ts"
-import { isFatal, runTask } from "../users.ts"
+import { Postgres } from "./postgres.ts"
+import { isFatal, runTask } from "./users.ts"
 
 /** The pool as a service: what borrows from it asks for `Sessions`, and does not care how they are made. */
 class Sessions extends Pool.Service<Sessions, PgConnection.PgConnection, SqlError.SqlError>()("advanced") {

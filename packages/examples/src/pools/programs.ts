@@ -1,13 +1,14 @@
-// The programs, one after the other, and what must hold when each has ended.
+// The programs on sessions of PostgreSQL, and what must hold when each has ended.
 import type { PoolError } from "@cenote/pool"
 import { PgConnection } from "@effect/sql-pg"
 import { Effect, Schedule } from "effect"
 import type { SqlError } from "effect/sql"
-import { type Figures, isAtRest, observe } from "./observe.ts"
+import { expectations, problems } from "../checks.ts"
+import { type Figures, observe } from "../observe.ts"
+import { advancedPool } from "./advancedPool.ts"
+import { basicPool } from "./basicPool.ts"
 import { Postgres } from "./postgres.ts"
-import { advancedPool } from "./programs/advancedPool.ts"
-import { basicPool } from "./programs/basicPool.ts"
-import { tokenPool } from "./programs/tokenPool.ts"
+import { tokenPool } from "./tokenPool.ts"
 
 export interface Program {
   readonly title: string
@@ -56,6 +57,7 @@ export const runProgram = Effect.fnUntraced(function* (program: Program) {
   const broken = [
     ...(pools.length === 1 ? [] : [`there were ${pools.length} pools, not 1`]),
     ...pools.flatMap(problems),
+    ...pools.flatMap(problemsOfLoans),
     ...expectations({
       [`${lost} committed tasks are lost`]: lost === 0,
       "a task was reported twice": new Set(committed).size === committed.length,
@@ -76,38 +78,16 @@ export const runProgram = Effect.fnUntraced(function* (program: Program) {
 /** The first program adds the last two. */
 const everybody = "Alice,Bob,Charlie,Diana,Eve,Frank,Grace"
 
-const problems = (figures: Figures): ReadonlyArray<string> => {
-  const { atRest, name } = figures
-  if (atRest === undefined) return [`pool ${name} did not close`]
-  const borrowed = figures.waited.length
-  return expectations({
-    [`pool ${name} did not come to rest: ${JSON.stringify(atRest)}`]: isAtRest(atRest),
-    [`pool ${name} has ${atRest.size} resources, of ${atRest.created} created and ${atRest.destroyed} destroyed`]:
-      atRest.size === atRest.created - atRest.destroyed,
-    [`pool ${name} counts ${atRest.borrowed} borrows, and told of ${borrowed}`]: atRest.borrowed === borrowed,
-    [`pool ${name} lent ${borrowed} times, and got back ${figures.returned}`]: figures.returned === borrowed,
-    [`pool ${name} counts ${atRest.created} created, and told of ${figures.created}`]:
-      atRest.created === figures.created,
-    [`pool ${name} counts ${atRest.destroyed} destroyed, and told of ${figures.replaced}`]:
-      atRest.destroyed === figures.replaced,
-    [`pool ${name} created ${figures.created}, and closed ${figures.closed.length}`]:
-      figures.closed.length === figures.created,
-    [`pool ${name} closed a resource twice`]: new Set(figures.closed).size === figures.closed.length,
-    [`pool ${name} had ${figures.mostOpen} resources, its max is ${atRest.max}`]:
-      figures.mostOpen <= atRest.max,
-    [`pool ${name} lent ${figures.mostLent} at one time, its max is ${atRest.max}`]:
-      figures.mostLent <= atRest.max,
-    [`pool ${name} let ${figures.timeouts} borrowers time out`]:
-      figures.timeouts === 0 && atRest.timeouts === 0,
-    [`pool ${name} failed to create ${figures.failures} times`]:
-      figures.failures === 0 && atRest.failures === 0,
-    [`${figures.missed} events of pool ${name} were missed`]: figures.missed === 0
-  })
-}
-
-/** The names of what does not hold. */
-const expectations = (holds: Record<string, boolean>): ReadonlyArray<string> =>
-  Object.entries(holds).flatMap(([name, ok]) => (ok ? [] : [name]))
+/** What is wrong with how a pool's resources were lent. */
+const problemsOfLoans = ({ atRest, mostLent, name, returned, waited }: Figures): ReadonlyArray<string> =>
+  atRest === undefined
+    ? []
+    : expectations({
+        [`pool ${name} counts ${atRest.borrowed} borrows, and told of ${waited.length}`]:
+          atRest.borrowed === waited.length,
+        [`pool ${name} lent ${waited.length} times, and got back ${returned}`]: returned === waited.length,
+        [`pool ${name} lent ${mostLent} at one time, its max is ${atRest.max}`]: mostLent <= atRest.max
+      })
 
 const readColumn = (session: PgConnection.PgConnection, sql: string, ...params: ReadonlyArray<unknown>) =>
   Effect.map(session.queryValues(sql, params), (rows) => rows.map(([value]) => value))
