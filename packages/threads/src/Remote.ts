@@ -25,19 +25,31 @@ import type { Arguments, Result } from "./ThreadPool.ts"
 export type Remote<A, Wrapped = never, Name extends string = never> = {
   readonly [K in keyof A as K extends string ? K : never]-?: 0 extends 1 & A[K]
     ? any
-    : NonNullable<A[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer B
-      ? (...args: Arguments<Args>) => MemberResult<B, Wrapped, Name, K>
-      : MemberResult<A[K], Wrapped, Name, K>
-} & RemoteObject<A>
+    : [NonNullable<A[K]>] extends [never]
+      ? Result<A[K]>
+      : NonNullable<A[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer B
+        ? (...args: Arguments<Args>) => MemberResult<B, Wrapped, Name, K>
+        : MemberResult<A[K], Wrapped, Name, K>
+} & RemoteObject<A, Wrapped, Name>
 
 /** A remote where the name of the member or the class of the result says so, and else what any call gives. */
-type MemberResult<B, Wrapped, Name extends string, K> = K extends Name
-  ? Effect.Effect<Remote<Value<B>, Wrapped, Name>, ErrorOf<B> | ThreadError>
+type MemberResult<B, Wrapped, Name extends string, K> =
+  IsWrapped<B, Wrapped, Name, K> extends true
+    ? Effect.Effect<Remote<Value<B>, Wrapped, Name>, ErrorOf<B> | ThreadError>
+    : Result<B>
+
+/** Where it is not known which names and classes are wrapped (`string`, `unknown`), none are taken to be. */
+type IsWrapped<B, Wrapped, Name extends string, K> = [K] extends [Name]
+  ? string extends Name
+    ? false
+    : true
   : [Value<B>] extends [never]
-    ? Result<B>
-    : [Value<B>] extends [Wrapped]
-      ? Effect.Effect<Remote<Value<B>, Wrapped, Name>, ErrorOf<B> | ThreadError>
-      : Result<B>
+    ? false
+    : unknown extends Wrapped
+      ? false
+      : [Value<B>] extends [Wrapped]
+        ? true
+        : false
 
 /** What a member comes to in the end. */
 type Value<B> = B extends Effect.Effect<infer A, any, any> ? A : Awaited<B>
@@ -49,16 +61,18 @@ type ErrorOf<B> = B extends Effect.Effect<any, infer E, any> ? E : never
  * @category models
  * @since 0.1.0
  */
-export interface RemoteObject<out A> {
-  readonly "~cenote/threads/Remote": (_: never) => A
+export interface RemoteObject<out A, out Wrapped = unknown, out Name extends string = string> {
+  readonly "~cenote/threads/Remote": (_: never) => readonly [A, Wrapped, Name]
 }
 
 /** How an object is called: as a function, or by its method `call`. */
-type Callable<A> = A extends (...args: infer Args extends ReadonlyArray<any>) => infer B
-  ? { readonly args: Args; readonly result: B }
-  : A extends { call: (...args: infer Args extends ReadonlyArray<any>) => infer B }
+type Callable<A> = unknown extends A
+  ? { readonly args: ReadonlyArray<any>; readonly result: any }
+  : A extends (...args: infer Args extends ReadonlyArray<any>) => infer B
     ? { readonly args: Args; readonly result: B }
-    : never
+    : A extends { call: (...args: infer Args extends ReadonlyArray<any>) => infer B }
+      ? { readonly args: Args; readonly result: B }
+      : never
 
 type Item<A> = A extends Iterable<infer I> | AsyncIterable<infer I> ? I : unknown
 
@@ -85,10 +99,10 @@ export const isRemote = (u: unknown): u is Remote<unknown> => insideOf(u) !== un
  * @category operations
  * @since 0.1.0
  */
-export const get = <A, K extends keyof A>(
-  self: Remote<A>,
+export const get = <A, K extends keyof A, Wrapped = never, Name extends string = never>(
+  self: RemoteObject<A, Wrapped, Name>,
   name: K
-): Effect.Effect<Awaited<A[K]>, ThreadError> => propertyRead(inside(self), name) as never
+): MemberResult<A[K], Wrapped, Name, K> => propertyRead(inside(self), name) as never
 
 /**
  * Assigns to a property, or to the element at an index (EV-101, EV-104).
@@ -113,10 +127,10 @@ export const set = <A, K extends keyof A>(
  * @category operations
  * @since 0.1.0
  */
-export const call = <A>(
-  self: RemoteObject<A>,
+export const call = <A, Wrapped = never, Name extends string = never>(
+  self: RemoteObject<A, Wrapped, Name>,
   ...args: Arguments<Callable<A>["args"]>
-): Result<Callable<A>["result"]> => {
+): MemberResult<Callable<A>["result"], Wrapped, Name, "()"> => {
   const { className, handle } = inside(self)
   return about(self, { op: "apply", object: handle.object, name: "" }, className, args) as never
 }
@@ -127,11 +141,12 @@ export const call = <A>(
  * @category operations
  * @since 0.1.0
  */
-export const invokeMethod = <A, K extends keyof A>(
-  self: RemoteObject<A>,
+export const invokeMethod = <A, K extends keyof A, Wrapped = never, Name extends string = never>(
+  self: RemoteObject<A, Wrapped, Name>,
   name: K,
   ...args: A[K] extends (...args: infer Args extends ReadonlyArray<any>) => any ? Arguments<Args> : never
-): A[K] extends (...args: any) => infer B ? Result<B> : never => methodCall(inside(self), name, args) as never
+): A[K] extends (...args: any) => infer B ? MemberResult<B, Wrapped, Name, K> : never =>
+  methodCall(inside(self), name, args) as never
 
 /**
  * What an iterable object gives, fetched in batches (EV-103). Each run of the Stream begins anew.

@@ -196,11 +196,13 @@ export type Module<M> = 0 extends 1 & M
   : {
       readonly [K in keyof M]-?: 0 extends 1 & M[K]
         ? any
-        : NonNullable<M[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer A
-          ? (...args: Arguments<Args>) => Result<A, ThreadPool>
-          : M[K] extends abstract new (...args: any) => any
-            ? ExportedClass<M[K]>
-            : Result<M[K], ThreadPool>
+        : [NonNullable<M[K]>] extends [never]
+          ? Result<M[K], ThreadPool>
+          : NonNullable<M[K]> extends (...args: infer Args extends ReadonlyArray<any>) => infer A
+            ? (...args: Arguments<Args>) => Result<A, ThreadPool>
+            : M[K] extends abstract new (...args: any) => any
+              ? ExportedClass<M[K]>
+              : Result<M[K], ThreadPool>
     } & ModuleOf<M>
 
 /**
@@ -516,7 +518,11 @@ export const proxy: {
     module: ModuleOf<M>,
     className: K,
     ...rest: ForConstructor<M[K], ProxyOptions<Class, Name>>
-  ): Effect.Effect<Remote<InstanceOf<M[K]>, Wrapped<M, Class>, Name>, ThreadError, ThreadPool | Scope.Scope>
+  ): Effect.Effect<
+    Remote<InstanceOf<M[K]>, Wrapped<M, Class>, string extends Name ? never : Name>,
+    ThreadError,
+    ThreadPool | Scope.Scope
+  >
   <M extends object, K extends ClassNames<M> = ClassNames<M>>(
     url: URL | string,
     className: K,

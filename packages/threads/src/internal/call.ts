@@ -1,3 +1,4 @@
+import type * as Context from "effect/Context"
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { Line } from "./line.ts"
@@ -42,6 +43,8 @@ export interface Handle {
   /** Scopes that are to dispose of it. */
   owners: number
   released: boolean
+  /** Of what is pulled from: its spans go on through many calls. */
+  spans?: SpanReplay | undefined
 }
 
 /** What a call ends in when its result is something to pull from. */
@@ -60,6 +63,8 @@ export class Call {
   /** Tells who came first. */
   readonly serial = ++lastCall
   readonly fiber: Fiber.Fiber<any, any>
+  /** The fiber's, when it made the call: one that is interrupted has left what was provided to it. */
+  readonly context: Context.Context<never>
   readonly resume: Resume
   readonly target: Target | RemoteFunction
   readonly name: string
@@ -110,6 +115,7 @@ export class Call {
     now: number
   ) {
     this.fiber = fiber
+    this.context = fiber.context
     this.resume = resume
     this.target = target
     this.name = name

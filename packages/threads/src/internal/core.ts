@@ -559,7 +559,7 @@ export class Core implements Owner {
             : "failed"
     this.tally.ended(thread, call, outcome, reply)
     if (this.settings.logFailures && Exit.isFailure(exit) && outcome === "failed") {
-      Effect.runForkWith(call.fiber.context)(
+      Effect.runForkWith(call.context)(
         Effect.logError(`${call.name} failed in thread ${thread.id}`, exit.cause)
       )
     }
@@ -629,7 +629,7 @@ export class Core implements Owner {
     if (call.state !== "sent") return
     call.state = "done"
     this.tally.totals.failed++
-    call.resume(Exit.fail(refusal(this.name, call, error)))
+    call.resume(Exit.fail(refusal(this.name, call, error, this.referencesIn(call.context))))
     this.schedule()
   }
 
@@ -773,6 +773,7 @@ export class Core implements Owner {
           return resume(Effect.void)
         }
         const done = (): void => {
+          this.guarded(() => handle.spans?.end())
           cancelTimer()
           if (handle.thread.state === "ready") handle.thread.objects--
           this.schedule()
@@ -994,7 +995,7 @@ export class Core implements Owner {
   // ---------------------------------------------------------------------------
 
   extra(call: Call): Extra | undefined {
-    const { context } = call.fiber
+    const { context } = call
     const span = context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
     const minimumLogLevel = context.mapUnsafe.get(References.MinimumLogLevel.key) as string | undefined
     const references = this.referencesIn(context)
@@ -1043,14 +1044,20 @@ export class Core implements Owner {
   }
 
   log(call: Call | undefined, log: WireLog): void {
-    this.guarded(() => replayLog(call?.fiber.context ?? this.timers.context, log))
+    this.guarded(() => replayLog(call?.context ?? this.timers.context, log))
   }
 
   span(call: Call | undefined, span: WireSpan): void {
     this.guarded(() => {
       if (call === undefined) replayLateSpan(this.timers.context, span)
-      else (call.spans ??= new SpanReplay(call.fiber.context)).tell(span)
+      else this.replayOf(call).tell(span)
     })
+  }
+
+  /** Where the spans of a call go: those of pulls from one source belong together. */
+  private replayOf(call: Call): SpanReplay {
+    const owner = call.pinned !== undefined && belongsToEarlier(call) ? call.pinned : call
+    return (owner.spans ??= new SpanReplay(call.context))
   }
 
   /** A logger or a tracer that throws must not take the replies with it that come in the same message. */

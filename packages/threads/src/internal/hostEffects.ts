@@ -180,6 +180,12 @@ const wire = (span: ToldSpan): WireSpan => {
     end: ended?.endTime ?? status.startTime,
     attributes: [...span.attributes].map(([key, value]) => [key, cloneable(value)]),
     events: span.events.map(([name, at, attributes]) => [name, at, cloneRecord(attributes)]),
+    links: span.links.map(({ attributes, span: { sampled, spanId, traceId } }) => ({
+      traceId,
+      spanId,
+      sampled,
+      attributes: cloneRecord(attributes)
+    })),
     failure: cause === undefined || interrupted ? undefined : encodeError(Cause.squash(cause)),
     interrupted
   }

@@ -16,7 +16,10 @@ export const replayLog = (context: Context.Context<never>, log: WireLog): void =
   Effect.runForkWith(context)(
     Effect.logWithLevel(level)(...messages, ...(log.cause === undefined ? [] : [log.cause])).pipe(
       Effect.annotateLogs(log.annotations),
-      Effect.provideService(References.CurrentLogSpans, log.spans)
+      Effect.updateService(References.CurrentLogSpans, (own) => [
+        ...log.spans.map(([label, at]): [string, number] => [label, at]),
+        ...own
+      ])
     )
   )
 }
@@ -36,7 +39,9 @@ export class SpanReplay {
   tell(wire: WireSpan): void {
     const own = Context.getOrUndefined(this.context, Tracer.ParentSpan)
     const { parentId } = wire
-    const parent = parentId === undefined || parentId === own?.spanId ? own : this.told.get(parentId)
+    // Without a parent it asked to be a root: the caller's span would be one.
+    const parent =
+      parentId === own?.spanId ? own : parentId === undefined ? undefined : this.told.get(parentId)
     if (parent === undefined && parentId !== undefined) {
       const siblings = this.waiting.get(parentId)
       if (siblings === undefined) this.waiting.set(parentId, [wire])
@@ -79,7 +84,7 @@ const replaySpan = (
     name: wire.name,
     parent: Option.fromUndefinedOr(parent),
     annotations: Context.empty(),
-    links: [],
+    links: wire.links.map(({ attributes, ...span }) => ({ span: Tracer.externalSpan(span), attributes })),
     startTime: wire.start,
     kind: wire.kind as Tracer.SpanKind,
     root: parent === undefined,

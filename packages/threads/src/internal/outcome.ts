@@ -5,7 +5,7 @@ import type { Call } from "./call.ts"
 import { findUncloneable } from "./clone.ts"
 import { decodeError } from "./decode.ts"
 import type { Settings } from "./options.ts"
-import type { WireError } from "./protocol.ts"
+import type { Extra, WireError } from "./protocol.ts"
 import type { Thread } from "./thread.ts"
 
 /** Why no thread could be started; `undefined` where the pool is closed. */
@@ -70,12 +70,18 @@ export const crashed = (
 ): ThreadCrashed => new ThreadCrashed({ pool, task: call.name, thread: thread.id, started, reason, cause })
 
 /** An argument cannot be sent. */
-export const refusal = (pool: string, call: Call, error: unknown): StaleRemote | NotCloneable => {
+export const refusal = (
+  pool: string,
+  call: Call,
+  error: unknown,
+  references: Extra["references"]
+): StaleRemote | NotCloneable => {
   if (error instanceof StaleRemote) return error
-  const place = findUncloneable(call.args, "arguments") ?? {
-    path: "arguments",
-    found: `something that cannot be sent (${messageOf(error)})`
-  }
+  const place = findUncloneable(call.args, "arguments") ??
+    inReferences(references) ?? {
+      path: "arguments",
+      found: `something that cannot be sent (${messageOf(error)})`
+    }
   return new NotCloneable({
     pool,
     task: call.name,
@@ -86,6 +92,14 @@ export const refusal = (pool: string, call: Call, error: unknown): StaleRemote |
         ? "Send plain data; code belongs into a module (ThreadPool.module)"
         : undefined
   })
+}
+
+const inReferences = (references: Extra["references"]) => {
+  for (const [key, value] of references ?? []) {
+    const place = findUncloneable(value, `references[${JSON.stringify(key)}]`)
+    if (place !== undefined) return place
+  }
+  return undefined
 }
 
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : typeof error)

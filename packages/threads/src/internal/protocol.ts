@@ -178,6 +178,12 @@ export interface WireSpan {
   readonly end: bigint
   readonly attributes: ReadonlyArray<readonly [string, unknown]>
   readonly events: ReadonlyArray<readonly [string, bigint, Record<string, unknown>]>
+  readonly links: ReadonlyArray<{
+    readonly traceId: string
+    readonly spanId: string
+    readonly sampled: boolean
+    readonly attributes: Record<string, unknown>
+  }>
   readonly failure: WireError | undefined
   readonly interrupted: boolean
 }

@@ -71,8 +71,9 @@ const makeRemote = (inside: Inside): object => {
   return new Proxy(target, {
     get(_, key) {
       if (key === HandleKey) return inside
-      if (typeof key === "symbol")
-        return key === Symbol.toStringTag ? `Remote<${inside.className}>` : undefined
+      if (key === Symbol.toStringTag) return text
+      if (key === Symbol.toPrimitive) return () => text
+      if (typeof key === "symbol") return undefined
       // Neither a promise nor anything that gets special treatment.
       if (key === "then" || key === "toJSON") return undefined
       let member = members.get(key)

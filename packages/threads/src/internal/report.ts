@@ -57,7 +57,7 @@ export const leases = (core: Core): Effect.Effect<ReadonlyArray<PoolModule.Lease
 
 const lease = (thread: Thread, call: Call, now: number, today: number): PoolModule.Lease<unknown> => {
   const held = Math.max(0, now - call.sentAt)
-  const span = call.fiber.context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
+  const span = call.context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
   return {
     item: call.name,
     resource: thread.id,

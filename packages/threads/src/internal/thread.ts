@@ -296,10 +296,11 @@ export class Thread {
       }
       const extra: Extra | undefined =
         sendable.objects === undefined ? operation[3] : { ...operation[3], objects: sendable.objects }
-      this.post(
-        [...operation.slice(0, 3), extra, sendable.args.length, ...sendable.args],
-        [...transferablesIn(sendable.args, "movableOnly"), ...transfersOf(call.args)]
-      )
+      if (sendable.args.some((arg) => typeof arg === "function"))
+        throw new TypeError("functions cannot be sent")
+      const transfers = transfersOf(call.args)
+      this.post([...operation.slice(0, 3), extra, sendable.args.length, ...sendable.args], transfers)
+      if (transfers.length > 0) call.movesArguments = true
     } catch (error) {
       this.free(call.slot, call.sentAt)
       this.owner.refused(call, error)
