@@ -1,0 +1,94 @@
+// Small programs, each of which must end by itself. The first argument says which.
+import { Effect, Stream } from "effect"
+import { NodeThreads, ThreadPool } from "@cenote/threads"
+
+const faulty = ThreadPool.module<typeof import("./faulty.ts")>(new URL("./faulty.ts", import.meta.url))
+
+/** Nothing that is left behind may hold the process up: all of these are much longer than a test waits. */
+const options: NodeThreads.Options = {
+  size: 2,
+  idleTimeout: "1 hour",
+  taskTimeout: "1 hour",
+  killGrace: "1 hour",
+  closeTimeout: "1 hour",
+  spawnTimeout: "1 hour"
+}
+
+const cells = new Int32Array(new SharedArrayBuffer(64))
+const begun = (index: number): Effect.Effect<void> =>
+  Effect.suspend(() => (cells[index] === 0 ? Effect.andThen(Effect.sleep(1), begun(index)) : Effect.void))
+
+const calls = Effect.gen(function* () {
+  yield* Effect.forEach([1, 2, 3, 4], () => faulty.thread(), { concurrency: "unbounded" })
+  yield* Stream.runDrain(Stream.take(faulty.count(), 10))
+  yield* Effect.scoped(Effect.flatMap(ThreadPool.proxy(faulty, "Thing"), (thing) => thing.thread()))
+})
+
+const programs: Record<string, Effect.Effect<unknown, unknown>> = {
+  ends: Effect.provide(calls, NodeThreads.layer(options)),
+
+  fails: Effect.provide(
+    Effect.andThen(calls, Effect.fail(new Error("an assertion of a test does not hold"))),
+    NodeThreads.layer(options)
+  ),
+
+  dies: Effect.provide(
+    Effect.andThen(calls, Effect.die(new Error("a defect of a test"))),
+    NodeThreads.layer(options)
+  ),
+
+  /** A thread has a timer, and another a server, that nobody ends. */
+  opens: Effect.provide(
+    Effect.all(
+      [0, 1].map(() =>
+        ThreadPool.execute(async () => {
+          setInterval(() => {}, 1_000)
+          const { createServer } = await import("node:net")
+          await new Promise<void>((resolve) => void createServer().listen(0, "127.0.0.1", resolve))
+        })
+      ),
+      { concurrency: "unbounded" }
+    ),
+    NodeThreads.layer(options)
+  ),
+
+  /** Calls are given up, at different points of their way. */
+  interrupts: Effect.provide(
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* Effect.forkScoped(faulty.spin(cells, 0))
+        yield* Effect.forkScoped(faulty.deaf(cells, 2))
+        yield* Effect.forkScoped(faulty.thread())
+        yield* begun(0)
+        yield* begun(2)
+      })
+    ),
+    NodeThreads.layer({ ...options, killGrace: "1 second" })
+  ),
+
+  /** A task that must not be killed goes on, for longer than the program. */
+  quarantines: Effect.provide(
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* Effect.forkScoped(ThreadPool.unkillable(faulty.hold(cells, 0)))
+        yield* begun(0)
+      })
+    ),
+    NodeThreads.layer({ ...options, killGrace: "10 millis", closeTimeout: "10 millis" })
+  ),
+
+  drains: Effect.provide(Effect.andThen(calls, ThreadPool.drain), NodeThreads.layer(options)),
+
+  crashes: Effect.provide(
+    Effect.andThen(Effect.exit(faulty.exit(3)), Effect.exit(faulty.throwInTimer())),
+    NodeThreads.layer(options)
+  ),
+
+  cannotStart: Effect.provide(
+    faulty.thread(),
+    NodeThreads.layer({ ...options, entry: new URL("./nowhere.mjs", import.meta.url) })
+  )
+}
+
+await Effect.runPromise(programs[process.argv[2]!]!)
+console.log("over")
