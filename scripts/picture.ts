@@ -23,7 +23,8 @@ const excerpt = (lines: ReadonlyArray<string>): ReadonlyArray<string> => {
   }
   show(0, 13)
   for (const [i, line] of lines.entries()) {
-    if (/^\S.*(Control|Management)$/.test(line)) show(i - 1, i + 2)
+    if (/^\S.*(Control|Management|Workload|Proxy|Size|Runaways)$/.test(line)) show(i - 1, i + 2)
+    if (/kept ticking|was running in thread|its thread was stopped/.test(line)) show(i, i)
     if (/Backend \d+ was terminated/.test(line)) show(i - 3, i + 4)
   }
   show(lines.findIndex((line) => line.startsWith("program ")) - 1, lines.length - 1)
@@ -61,7 +62,7 @@ const styleOf = (line: string): string => {
   if (/^\s+… \d+ lines …$/.test(line)) return "dim"
   if (/^\s+[\d.]+ s\s+\+ /.test(line)) return "created"
   if (/^\s+[\d.]+ s\s+- /.test(line)) return "closed"
-  if (/was terminated|failed:/.test(line)) return "broken"
+  if (/was terminated|failed:|was running in thread|was stopped|crashed/.test(line)) return "broken"
   if (line.startsWith("$ ") || / tasks committed, /.test(line)) return "strong"
   if (/^[A-Z][A-Za-z ]+$/.test(line) || line.startsWith("program ")) return "heading"
   return "plain"

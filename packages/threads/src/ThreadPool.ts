@@ -123,7 +123,7 @@ export interface Options {
   /** How long a thread may take to start. Default 30 s. */
   readonly spawnTimeout?: Duration.Input | undefined
   /** Retries a start that failed. Default: 3 times, after 100, 200 and 400 ms. Then those who wait get `SpawnFailed`. */
-  readonly spawnRetry?: Schedule.Schedule<unknown, unknown> | undefined
+  readonly spawnRetry?: Schedule.Schedule<unknown> | undefined
   /**
    * How long closing waits for tasks that somebody waits for, before their threads are stopped. Tasks that nobody waits for
    * have one second for their finalizers. Default 30 s.
@@ -148,7 +148,7 @@ export type Result<A, R = never> = [A] extends [never]
       ? Satisfied<Needs, Stream.Stream<Item, E | ThreadError, R>>
       : [A] extends [Effect.Effect<infer Value, infer E, infer Needs>]
         ? Satisfied<Needs, Effect.Effect<Value, E | ThreadError, R>>
-        : [A] extends [Generator<infer Item, any, any> | AsyncGenerator<infer Item, any, any>]
+        : [A] extends [Generator<infer Item> | AsyncGenerator<infer Item>]
           ? Stream.Stream<Item, ThreadError, R>
           : [A] extends [Promise<infer Value>]
             ? Result<Value, R>

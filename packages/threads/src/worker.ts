@@ -30,7 +30,7 @@ const start = (port: MessagePort): void => {
   const receive = (message: readonly [0, ReadonlyArray<unknown>] | readonly [1]): void => {
     if (message[0] === 0) host.receive(message[1])
     // Whatever a module left open (a timer, a server) does not keep the thread.
-    else host.close().finally(() => process.exit())
+    else void host.close().finally(() => process.exit())
   }
 
   /** Takes the messages that are there, so many at most; their replies go out together. */

@@ -239,18 +239,26 @@ export class Host {
         return new Keep(made, { wrap: target.wrap, dispose: true })
       })
     }
-    const { object } = activity
-    const { name, op } = target
-    const value = object!.value as any
+    return this.about(activity, activity.object!, target, actual)
+  }
+
+  /** What something that is asked of an object gives. */
+  private about(
+    activity: Activity,
+    object: ObjectEntry,
+    { name, op }: Exclude<Target, number | { readonly op: "create" }>,
+    actual: ReadonlyArray<unknown>
+  ): unknown {
+    const value = object.value as any
     switch (op) {
       case "call": {
         const method: unknown = value[name]
         if (typeof method !== "function") throw new TypeError(missing(value, name, "is not a method"))
-        return this.wrapped(activity, object!, name, method.apply(value, actual))
+        return this.wrapped(activity, object, name, method.apply(value, actual))
       }
       case "get":
         if (!(Object(name) in Object(value))) throw new TypeError(missing(value, name, "does not exist"))
-        return readable(this.wrapped(activity, object!, name, value[name]), String(name))
+        return readable(this.wrapped(activity, object, name, value[name]), String(name))
       case "set":
         value[name] = actual[0]
         return undefined
@@ -260,7 +268,7 @@ export class Host {
         }
         return this.wrapped(
           activity,
-          object!,
+          object,
           "",
           typeof value === "function" ? value(...actual) : value[callKey](...actual)
         )
@@ -280,8 +288,8 @@ export class Host {
       }
       case "pull":
         return (value as Source).pull(activity)
-      case "dispose":
-        return this.drop(object!)
+      default:
+        return this.drop(object)
     }
   }
 
@@ -740,10 +748,10 @@ export class Activity implements Task {
     if (this.controller === undefined) {
       this.controller = new AbortController()
       const { signal } = this.controller
-      const aborted = Object.getOwnPropertyDescriptor(AbortSignal.prototype, "aborted")!.get!
+      const native = (): boolean => Reflect.get(AbortSignal.prototype, "aborted", signal) === true
       // A loop that never gives up the thread gets no event: asking must look into the shared memory.
       Object.defineProperty(signal, "aborted", {
-        get: () => this.aborted || (aborted.call(signal) as boolean)
+        get: () => this.aborted || native()
       })
       if (this.aborted) this.controller.abort(abortReason())
     }
@@ -795,14 +803,14 @@ class IteratorSource implements Source {
         break
       }
       if (isThenable(step)) {
-        const pulled = this.pullAsync(items, until, step as PromiseLike<IteratorResult<unknown>>)
+        const pulled = this.pullAsync(items, until, step)
         // Nobody waits for it any more: the step goes on, and the next pull finds it.
         const aborted = new Promise<unknown>((resolve) => {
           activity.onAbort = () => resolve([[], false])
         })
         return Promise.race([pulled, aborted])
       }
-      this.take(step as IteratorResult<unknown>, items)
+      this.take(step, items)
     }
     return [items, this.ended]
   }

@@ -9,7 +9,7 @@ import * as Scope from "effect/Scope"
 import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
-import { Spawner, type SpawnerFn, WorkerPlatform } from "effect/workers/Worker"
+import { Spawner, WorkerPlatform } from "effect/workers/Worker"
 import { Pool, PoolRegistry } from "@cenote/pool"
 import { SpawnFailed } from "../ThreadError.ts"
 import type { ThreadEvent } from "../ThreadEvent.ts"
@@ -34,7 +34,7 @@ const defaultRetry = Schedule.exponential("100 millis").pipe(Schedule.upTo({ tim
 export const make = Effect.fnUntraced(function* (options: Options, defaultSize: number) {
   const settings = resolve(options, defaultSize)
   const platform = yield* WorkerPlatform
-  const spawner = (yield* Spawner) as SpawnerFn
+  const spawner = yield* Spawner
   let last = 0
   let core: Core | undefined
   const acquire = Effect.suspend(() => {

@@ -17,7 +17,7 @@ export interface Settings {
   readonly preload: ReadonlyArray<string>
   readonly references: Exclude<Options["references"], undefined>
   readonly spawnTimeout: number
-  readonly spawnRetry: Schedule.Schedule<unknown, unknown> | undefined
+  readonly spawnRetry: Schedule.Schedule<unknown> | undefined
   readonly closeTimeout: number
   readonly logFailures: boolean
 }
