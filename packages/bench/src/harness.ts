@@ -9,6 +9,8 @@
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { arch, cpus, platform } from "node:os"
 import { join } from "node:path"
+import { parseArgs } from "node:util"
+import { Effect, type Scope } from "effect"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -16,11 +18,14 @@ import { join } from "node:path"
 
 export interface Contestant {
   readonly name: string
-  /** Measures once: nanoseconds an operation, or bytes a thing. */
-  readonly sample: () => Promise<number>
+  /** Measures once, in the unit of its {@link Group}. */
+  readonly sample: () => Promise<Figure>
   /** The contestant that does the same work without borrowing. */
   readonly floor?: string | undefined
 }
+
+/** What is compared, and what else the same run tells. */
+export type Figure = number | { readonly value: number; readonly also: number }
 
 export interface Plan {
   readonly rounds: number
@@ -39,25 +44,45 @@ export interface Row {
   readonly q3: number
   readonly min: number
   readonly max: number
+  /** Median of the other figure of the same samples. */
+  readonly also: number | undefined
   /** Median over the rounds of what this one took beyond its floor. */
   readonly overFloor: number | undefined
   /** Median over the rounds of this one's figure divided by the baseline's. */
   readonly ratio: number | undefined
 }
 
-export interface Section {
+/** What a table is about. */
+interface Heading {
   readonly id: string
   readonly title: string
   readonly unit: string
+  /** What the other figure of the samples is, where they have one. */
+  readonly also?: string | undefined
+  /** Digits after the point. Default 0. */
+  readonly digits?: number | undefined
   readonly note?: string | undefined
+}
+
+export interface Section extends Heading {
   readonly rows: ReadonlyArray<Row>
+}
+
+/** A table that is to be measured. */
+export interface Group extends Heading {
+  /** What the other rows are compared with. */
+  readonly baseline: string
+  readonly rounds: number
+  readonly warmUps?: number | undefined
+  readonly contestants: Effect.Effect<ReadonlyArray<Contestant>, never, Scope.Scope>
 }
 
 export interface Measure {
   readonly measure: string
   readonly target: string
   readonly measured: string
-  readonly reached: boolean
+  /** `undefined` when there is no target. */
+  readonly reached: boolean | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -92,6 +117,7 @@ export const compare = async (
   plan: Plan
 ): Promise<ReadonlyArray<Row>> => {
   const samples = new Map(contestants.map((_) => [_.name, new Array<number>()]))
+  const others = new Map(contestants.map((_) => [_.name, new Array<number>()]))
   const started = performance.now()
   collect()
   for (let round = -plan.warmUps; round < plan.rounds; round++) {
@@ -100,8 +126,10 @@ export const compare = async (
     for (const contestant of [...contestants.slice(first), ...contestants.slice(0, first)]) {
       settle()
       await tick()
-      const value = await contestant.sample()
-      if (round >= 0) samples.get(contestant.name)!.push(value)
+      const figure = await contestant.sample()
+      if (round < 0) continue
+      samples.get(contestant.name)!.push(typeof figure === "number" ? figure : figure.value)
+      if (typeof figure !== "number") others.get(contestant.name)!.push(figure.also)
     }
   }
   return contestants.map(({ floor, name }) => {
@@ -123,13 +151,15 @@ export const compare = async (
       q3: quantile(values, 0.75),
       min: quantile(values, 0),
       max: quantile(values, 1),
+      also: others.get(name)!.length === 0 ? undefined : quantile(others.get(name)!, 0.5),
       overFloor: inRounds(floor, (own, other) => own - other),
       ratio: inRounds(plan.baseline, (own, other) => own / other)
     }
   })
 }
 
-const quantile = (values: ReadonlyArray<number>, q: number): number => {
+/** The value below which a share of the values lies, from 0 to 1. */
+export const quantile = (values: ReadonlyArray<number>, q: number): number => {
   const sorted = values.toSorted((a, b) => a - b)
   const position = (sorted.length - 1) * q
   const below = sorted[Math.floor(position)]!
@@ -141,8 +171,6 @@ const quantile = (values: ReadonlyArray<number>, q: number): number => {
 // Showing
 // -----------------------------------------------------------------------------
 
-const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 })
-
 /** A Markdown table that can also be read as it stands; the first column is text, the others are aligned right. */
 const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = head.map((title, i) => Math.max(3, title.length, ...rows.map((row) => row[i]!.length)))
@@ -152,25 +180,43 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
   return [line(head), line(rule), ...rows.map(line)].join("\n")
 }
 
-export const showSection = ({ note, rows, title, unit }: Section): string => {
+const showSection = ({ also, digits = 0, note, rows, title, unit }: Section): string => {
+  const numbers = new Intl.NumberFormat("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits
+  })
+  const format = (value: number): string => numbers.format(value)
   const hasFloor = rows.some((row) => row.overFloor !== undefined)
-  const head = ["", unit, "quartiles", ...(hasFloor ? ["over floor"] : []), "× Cenote"]
+  const head = [
+    "",
+    unit,
+    "quartiles",
+    ...(also === undefined ? [] : [also]),
+    ...(hasFloor ? ["over floor"] : []),
+    "× Cenote"
+  ]
   const cells = rows.map((row) => [
     row.name,
-    whole.format(row.median),
-    `${whole.format(row.q1)}..${whole.format(row.q3)}`,
-    ...(hasFloor ? [row.overFloor === undefined ? "" : whole.format(row.overFloor)] : []),
+    format(row.median),
+    `${format(row.q1)}..${format(row.q3)}`,
+    ...(also === undefined ? [] : [row.also === undefined ? "" : format(row.also)]),
+    ...(hasFloor ? [row.overFloor === undefined ? "" : format(row.overFloor)] : []),
     row.ratio === undefined ? "" : row.ratio.toFixed(2)
   ])
   return [`### ${title}`, ...(note === undefined ? [] : [note]), table(head, cells)].join("\n\n")
 }
 
-export const showMeasures = (measures: ReadonlyArray<Measure>): string =>
+const showMeasures = (measures: ReadonlyArray<Measure>): string =>
   [
     "## Measures",
     table(
       ["Measure", "Target", "Measured", "Result"],
-      measures.map((_) => [_.measure, _.target, _.measured, _.reached ? "reached" : "missed"])
+      measures.map((_) => [
+        _.measure,
+        _.target,
+        _.measured,
+        _.reached === undefined ? "stated" : _.reached ? "reached" : "missed"
+      ])
     )
   ].join("\n\n")
 
@@ -182,10 +228,8 @@ const bench = join(import.meta.dirname, "..")
 
 const readJson = (file: string) => JSON.parse(readFileSync(file, "utf8"))
 
-/** Cenote's own packages, Effect and all that they are measured against, as installed. */
-const versions = (): Record<string, string> => {
-  const names = Object.keys(readJson(join(bench, "package.json")).dependencies)
-  const installed = names.map((name) => [
+const versions = (packages: ReadonlyArray<string>): Record<string, string> => {
+  const installed = packages.map((name) => [
     name,
     String(readJson(join(bench, "node_modules", name, "package.json")).version)
   ])
@@ -202,13 +246,16 @@ const rounded = (_: string, value: unknown): unknown =>
   typeof value === "number" ? Number(value.toFixed(3)) : value
 
 /** Writes `docs/benchmarks/<name>.md` and `.json`, and returns the path of the first. */
-export const writeReport = (
-  name: string,
-  title: string,
+const writeReport = (
+  { name, packages, title }: Benchmark,
   sections: ReadonlyArray<Section>,
   measures: ReadonlyArray<Measure>
 ): string => {
-  const about = { date: new Date().toISOString().slice(0, 10), versions: versions(), machine: machine() }
+  const about = {
+    date: new Date().toISOString().slice(0, 10),
+    versions: versions(packages),
+    machine: machine()
+  }
   const { cores, cpu, os } = about.machine
   const page = [
     `# ${title}`,
@@ -229,4 +276,106 @@ export const writeReport = (
   )
   writeFileSync(join(folder, `${name}.md`), `${page.join("\n\n")}\n`)
   return `docs/benchmarks/${name}.md`
+}
+
+// -----------------------------------------------------------------------------
+// Running
+// -----------------------------------------------------------------------------
+
+export interface Options {
+  readonly quick: boolean
+  readonly only: string | undefined
+}
+
+const leave = (code: number, message: string): never => {
+  console.log(message)
+  process.exit(code)
+}
+
+/** Reads what the benchmark was called with; `about` says in a sentence what it measures. */
+export const readOptions = (name: string, about: string): Options => {
+  const usage = `pnpm bench ${name} [--quick] [--only <text>]
+
+${about}
+
+  --quick         few rounds and fewer operations, for a first look; writes nothing
+  --only <text>   only the sections whose name contains the text; writes nothing`
+  try {
+    const { values } = parseArgs({
+      options: { quick: { type: "boolean" }, only: { type: "string" }, help: { type: "boolean" } }
+    })
+    if (values.help === true) leave(0, usage)
+    return { quick: values.quick === true, only: values.only }
+  } catch (error) {
+    return leave(1, `${(error as Error).message}\n\n${usage}`)
+  }
+}
+
+/** One row of measures, or none when what it needs was not measured. Without a target it is only stated. */
+export const measureOf = (
+  measure: string,
+  target: string,
+  value: number | undefined,
+  show: (value: number) => string,
+  reached?: (value: number) => boolean
+): ReadonlyArray<Measure> =>
+  value === undefined ? [] : [{ measure, target, measured: show(value), reached: reached?.(value) }]
+
+/** How measures show a ratio. */
+export const times = (value: number): string => `${value.toFixed(2)} ×`
+
+/** Cenote's figure divided by another's, from that other's `× Cenote`. */
+export const inverse = (ratio: number | undefined): number | undefined =>
+  ratio === undefined ? undefined : 1 / ratio
+
+const runGroup = (group: Group, quick: boolean): Effect.Effect<Section> =>
+  Effect.scoped(
+    Effect.gen(function* () {
+      const { baseline, contestants, rounds, warmUps, ...heading } = group
+      const made = yield* contestants
+      const rows = yield* Effect.promise(() =>
+        compare(made, {
+          rounds: quick ? Math.ceil(rounds / 4) : rounds,
+          warmUps: warmUps ?? (quick ? 1 : 2),
+          budgetMillis: 60_000,
+          baseline
+        })
+      )
+      return { ...heading, rows }
+    })
+  )
+
+export interface Benchmark {
+  readonly name: string
+  readonly title: string
+  /** What is measured, and against what: the report tells their versions. */
+  readonly packages: ReadonlyArray<string>
+  readonly groups: ReadonlyArray<Group>
+  /** The targets of the design, as far as the sections that they need were run. */
+  readonly measures: (row: (section: string, contestant: string) => Row | undefined) => ReadonlyArray<Measure>
+}
+
+/** Measures the groups that the options choose, prints what comes out, and writes the report of a full run. */
+export const runBenchmark = async ({ only, quick }: Options, benchmark: Benchmark): Promise<void> => {
+  const { groups } = benchmark
+  const text = (only ?? "").toLowerCase()
+  const chosen = groups.filter(({ id, title }) => `${id} ${title}`.toLowerCase().includes(text))
+  if (chosen.length === 0) {
+    leave(
+      1,
+      `no section has that in its name; there are:\n${groups.map((_) => `${_.id}: ${_.title}`).join("\n")}`
+    )
+  }
+  const sections: Array<Section> = []
+  for (const group of chosen) {
+    const section = await Effect.runPromise(runGroup(group, quick))
+    console.log(`${showSection(section)}\n`)
+    sections.push(section)
+  }
+  const measures = benchmark.measures((section, contestant) =>
+    sections.find((_) => _.id === section)?.rows.find((_) => _.name === contestant)
+  )
+  if (measures.length > 0) console.log(showMeasures(measures))
+  if (quick) console.log("\nA first look at few samples: a single figure can be far off.")
+  if (!quick && only === undefined) console.log(`\nwrote ${writeReport(benchmark, sections, measures)}`)
 }

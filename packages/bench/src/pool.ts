@@ -1,55 +1,21 @@
 /**
  * `pnpm bench pool`: Cenote's pools beside Effect's own and the promise libraries.
  */
-import { parseArgs } from "node:util"
-import { Effect, type Scope } from "effect"
-import { compare, type Contestant, type Measure, type Section } from "./harness.ts"
-import { showMeasures, showSection, writeReport } from "./harness.ts"
+import { Effect } from "effect"
+import { type Benchmark, type Contestant, type Group, inverse, measureOf, times } from "./harness.ts"
+import { readOptions, runBenchmark } from "./harness.ts"
 import * as contenders from "./pool/contenders.ts"
 import * as scenarios from "./pool/scenarios.ts"
 
-const usage = `pnpm bench pool [--quick] [--only <text>]
-
-Measures Cenote's pools beside other libraries, prints the tables, and writes docs/benchmarks/pool.md and .json.
-
-  --quick         few rounds and fewer operations, for a first look; writes nothing
-  --only <text>   only the sections whose name contains the text; writes nothing`
-
-const leave = (code: number, message: string): never => {
-  console.log(message)
-  process.exit(code)
-}
-
-const readOptions = () => {
-  try {
-    return parseArgs({
-      options: { quick: { type: "boolean" }, only: { type: "string" }, help: { type: "boolean" } }
-    }).values
-  } catch (error) {
-    return leave(1, `${(error as Error).message}\n\n${usage}`)
-  }
-}
-
-const options = readOptions()
-if (options.help === true) leave(0, usage)
-
-const quick = options.quick === true
+const options = readOptions(
+  "pool",
+  "Measures Cenote's pools beside other libraries, prints the tables, and writes docs/benchmarks/pool.md and .json."
+)
+const { quick } = options
 
 // -----------------------------------------------------------------------------
 // Sections
 // -----------------------------------------------------------------------------
-
-interface Group {
-  readonly id: string
-  readonly title: string
-  readonly unit: string
-  readonly note?: string | undefined
-  /** What the other rows are compared with. */
-  readonly baseline: string
-  readonly rounds: number
-  readonly warmUps?: number | undefined
-  readonly contestants: Effect.Effect<ReadonlyArray<Contestant>, never, Scope.Scope>
-}
 
 const cenote = "Cenote Pool.use"
 const effectUse = "Effect Pool.use"
@@ -243,97 +209,45 @@ const groups: ReadonlyArray<Group> = [
 // Measures
 // -----------------------------------------------------------------------------
 
-const result = (
-  measure: string,
-  target: string,
-  value: number | undefined,
-  show: (value: number) => string,
-  reached: (value: number) => boolean
-): ReadonlyArray<Measure> =>
-  value === undefined ? [] : [{ measure, target, measured: show(value), reached: reached(value) }]
-
-const times = (value: number): string => `${value.toFixed(2)} ×`
-
-const inverse = (ratio: number | undefined): number | undefined =>
-  ratio === undefined ? undefined : 1 / ratio
-
-/** The targets of the design, as far as the sections that they need were run. */
-const measuresOf = (sections: ReadonlyArray<Section>): ReadonlyArray<Measure> => {
-  const row = (id: string, name: string) =>
-    sections.find((_) => _.id === id)?.rows.find((_) => _.name === name)
-  return [
-    ...result(
-      "Borrow and return alone: time beside Effect's Pool.use",
-      "at most 1 ×",
-      inverse(row("alone", effectUse)?.ratio),
+const measures: Benchmark["measures"] = (row) => [
+  ...measureOf(
+    "Borrow and return alone: time beside Effect's Pool.use",
+    "at most 1 ×",
+    inverse(row("alone", effectUse)?.ratio),
+    times,
+    (value) => value <= 1
+  ),
+  ...[[1_000, 2] as const, [10_000, 4] as const, [100_000, 3] as const].flatMap(([fibers, target]) =>
+    measureOf(
+      `Hand-off at ${fibers.toLocaleString("en")}: speed beside Effect's Pool.use`,
+      `at least ${target} ×`,
+      row(`hand-off-${fibers}`, effectUse)?.ratio,
       times,
-      (value) => value <= 1
-    ),
-    ...[[1_000, 2] as const, [10_000, 4] as const, [100_000, 3] as const].flatMap(([fibers, target]) =>
-      result(
-        `Hand-off at ${fibers.toLocaleString("en")}: speed beside Effect's Pool.use`,
-        `at least ${target} ×`,
-        row(`hand-off-${fibers}`, effectUse)?.ratio,
-        times,
-        (value) => value >= target
-      )
-    ),
-    ...sizes.flatMap((fibers) =>
-      result(
-        `Hand-off at ${fibers.toLocaleString("en")}: cost over yieldNow alone (aim)`,
-        "at most 1.5 µs",
-        row(`hand-off-${fibers}`, cenote)?.overFloor,
-        (value) => `${(value / 1_000).toFixed(2)} µs`,
-        (value) => value <= 1_500
-      )
-    ),
-    ...result(
-      "Hand-off at 10,000: time beside generic-pool (aim)",
-      "at most 1 ×",
-      inverse(row("hand-off-10000", "generic-pool")?.ratio),
-      times,
-      (value) => value <= 1
+      (value) => value >= target
     )
-  ]
-}
-
-// -----------------------------------------------------------------------------
-// Running
-// -----------------------------------------------------------------------------
-
-const runGroup = (group: Group): Effect.Effect<Section> =>
-  Effect.scoped(
-    Effect.gen(function* () {
-      const contestants = yield* group.contestants
-      const rows = yield* Effect.promise(() =>
-        compare(contestants, {
-          rounds: quick ? Math.ceil(group.rounds / 4) : group.rounds,
-          warmUps: group.warmUps ?? (quick ? 1 : 2),
-          budgetMillis: 60_000,
-          baseline: group.baseline
-        })
-      )
-      return { id: group.id, title: group.title, unit: group.unit, note: group.note, rows }
-    })
+  ),
+  ...sizes.flatMap((fibers) =>
+    measureOf(
+      `Hand-off at ${fibers.toLocaleString("en")}: cost over yieldNow alone (aim)`,
+      "at most 1.5 µs",
+      row(`hand-off-${fibers}`, cenote)?.overFloor,
+      (value) => `${(value / 1_000).toFixed(2)} µs`,
+      (value) => value <= 1_500
+    )
+  ),
+  ...measureOf(
+    "Hand-off at 10,000: time beside generic-pool (aim)",
+    "at most 1 ×",
+    inverse(row("hand-off-10000", "generic-pool")?.ratio),
+    times,
+    (value) => value <= 1
   )
+]
 
-const text = (options.only ?? "").toLowerCase()
-const chosen = groups.filter(({ id, title }) => `${id} ${title}`.toLowerCase().includes(text))
-if (chosen.length === 0)
-  leave(
-    1,
-    `no section has that in its name; there are:\n${groups.map((_) => `${_.id}: ${_.title}`).join("\n")}`
-  )
-
-const sections: Array<Section> = []
-for (const group of chosen) {
-  const section = await Effect.runPromise(runGroup(group))
-  console.log(`${showSection(section)}\n`)
-  sections.push(section)
-}
-const measures = measuresOf(sections)
-if (measures.length > 0) console.log(showMeasures(measures))
-if (quick) console.log("\nA first look at few samples: a single figure can be far off.")
-if (!quick && options.only === undefined) {
-  console.log(`\nwrote ${writeReport("pool", "Pools, side by side", sections, measures)}`)
-}
+await runBenchmark(options, {
+  name: "pool",
+  title: "Pools, side by side",
+  packages: ["@cenote/pool", "async-sema", "effect", "generic-pool", "lightning-pool", "p-limit", "tarn"],
+  groups,
+  measures
+})

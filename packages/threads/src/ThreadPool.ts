@@ -535,7 +535,9 @@ export const proxy: {
   { autowrap = [], autowrapNames = [] }: ProxyOptions = {}
 ): Effect.Effect<any, ThreadError, ThreadPool | Scope.Scope> => {
   const url =
-    typeof from === "string" || from instanceof URL ? String(from) : ((from as any)[urlKey] as string)
+    typeof from === "string" || from instanceof URL
+      ? options_.addressOf(from)
+      : ((from as any)[urlKey] as string)
   const wrap =
     autowrap.length === 0 && autowrapNames.length === 0
       ? undefined

@@ -2,9 +2,11 @@
 /**
  * What can be run in a thread, and how it comes out: functions sent by their source, and the exports of modules.
  */
-import { NodeThreads, type Remote, type Task, type ThreadError, ThreadPool } from "@cenote/threads"
+import { NodeThreads, type Remote, Task, type ThreadError, ThreadPool } from "@cenote/threads"
+import { NodeWorker } from "@effect/platform-node"
 import { describe, expect, expectTypeOf, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, type Layer, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Worker } from "node:worker_threads"
 import {
   eventually,
   eventuallyStats,
@@ -32,7 +34,7 @@ const generators = ThreadPool.module<typeof Generators>(moduleUrl("generators"))
 /** A call whose type says less than what it does. */
 const untyped = (module: object): any => module
 
-const none = (n: number): ReadonlyArray<number> => Array.from({ length: n }, (_, i) => i + 1)
+const upTo = (n: number): ReadonlyArray<number> => Array.from({ length: n }, (_, i) => i + 1)
 
 describe.each(places)("$name", ({ layer, name }) => {
   const inThreads = name === "in threads"
@@ -318,20 +320,36 @@ describe.each(places)("$name", ({ layer, name }) => {
     it.live("the same source is the same function, whoever wrote it down", () =>
       Effect.gen(function* () {
         const make = () => (n: number) => n * 2
-        const all = yield* Effect.forEach(none(2000), (n) => ThreadPool.execute(make(), n), {
+        const all = yield* Effect.forEach(upTo(2000), (n) => ThreadPool.execute(make(), n), {
           concurrency: "unbounded"
         })
-        expect(all).toEqual(none(2000).map((n) => n * 2))
+        expect(all).toEqual(upTo(2000).map((n) => n * 2))
         // Sources that are made up as the program goes.
-        const many = none(1100).map((n) => new Function("a", `return a + ${n}`) as (a: number) => number)
+        const many = upTo(1100).map((n) => new Function("a", `return a + ${n}`) as (a: number) => number)
         expect(yield* Effect.forEach(many, (f) => ThreadPool.execute(f, 1))).toEqual(
-          none(1100).map((n) => n + 1)
+          upTo(1100).map((n) => n + 1)
         )
         // Those that were forgotten are known again.
         expect(yield* ThreadPool.execute(new Function("a", `return a + 1`) as (a: number) => number, 1)).toBe(
           2
         )
       }).pipe(over(layer))
+    )
+
+    it.live("is compiled once in each thread, however often it is called", () =>
+      Effect.gen(function* () {
+        /** How many of itself there have been where it runs. */
+        const countSelf = () =>
+          function self(this: unknown): number {
+            const seen = ((globalThis as { seenByTest?: Set<unknown> }).seenByTest ??= new Set())
+            seen.add(self)
+            return seen.size
+          }
+        const counts = yield* Effect.forEach(upTo(50), () => ThreadPool.execute(countSelf()), {
+          concurrency: "unbounded"
+        })
+        expect(new Set(counts)).toEqual(new Set([1]))
+      }).pipe(inThreads ? overThreads() : over(layer))
     )
 
     it.live("is lazy, and can be run again", () =>
@@ -477,12 +495,40 @@ describe.each(places)("$name", ({ layer, name }) => {
       }).pipe(over(layer))
     )
 
-    it.live("a task sees its number, and no deadline where there is none", () =>
+    it.live("a task sees its number", () =>
       Effect.gen(function* () {
         const { task } = yield* plain.where()
         expect(task > 0).toBe(inThreads)
       }).pipe(over(layer))
     )
+
+    it.live("arguments and results are copies, also on the calling thread", () =>
+      Effect.gen(function* () {
+        const given = { list: [1] }
+        const got = yield* ThreadPool.execute((given: { list: Array<number> }) => {
+          given.list.push(2)
+          const global = globalThis as { keptForTest?: typeof given }
+          global.keptForTest = given
+          return given
+        }, given)
+        expect(given).toEqual({ list: [1] })
+        expect(got).toEqual({ list: [1, 2] })
+        got.list.push(3)
+        const kept = yield* ThreadPool.execute(
+          () => (globalThis as { keptForTest?: { list: Array<number> } }).keptForTest
+        )
+        expect(kept).toEqual({ list: [1, 2] })
+      }).pipe(inThreads ? overThreads() : over(layer))
+    )
+
+    it("that is named by an address which is relative to nothing is refused at once", () => {
+      for (const address of ["./plain.ts", "../plain.ts"]) {
+        expect(() => ThreadPool.module(address)).toThrow(/relative.*import\.meta\.url/)
+        expect(() => ThreadPool.proxy<typeof Objects>(address, "Counter")).toThrow(
+          /relative.*import\.meta\.url/
+        )
+      }
+    })
   })
 
   // ---------------------------------------------------------------------------
@@ -617,7 +663,7 @@ describe.each(places)("$name", ({ layer, name }) => {
       it.live(`of a ${name} gives everything, in order, and ends`, () =>
         Effect.gen(function* () {
           const stream = make()
-          expect(yield* Stream.runCollect(stream)).toEqual(none(1000))
+          expect(yield* Stream.runCollect(stream)).toEqual(upTo(1000))
           // Each run begins anew.
           expect(yield* Stream.runCollect(Stream.take(stream, 3))).toEqual([1, 2, 3])
           yield* eventuallyStats("nothing is kept", ({ threads }) => threads.every((_) => _.objects === 0))
@@ -756,7 +802,7 @@ describe.each(places)("$name", ({ layer, name }) => {
           Effect.catchTag("NotFound", ({ id, tried }) => Effect.succeed([id, tried]))
         )
         expect(caught).toEqual(["the rest", 5])
-        expect(seen).toEqual(none(5))
+        expect(seen).toEqual(upTo(5))
       }).pipe(over(layer))
     )
 
@@ -767,7 +813,7 @@ describe.each(places)("$name", ({ layer, name }) => {
           const stream = make(5) as Stream.Stream<number, ThreadError.ThreadError, ThreadPool.ThreadPool>
           const error = yield* taskFailed(Stream.runForEach(stream, (n) => Effect.sync(() => seen.push(n))))
           expect(error).toMatchObject({ className: "RangeError", reason: "no more" })
-          expect(seen).toEqual(none(5))
+          expect(seen).toEqual(upTo(5))
         }
         yield* eventuallyStats("nothing is kept", ({ threads }) => threads.every((_) => _.objects === 0))
       }).pipe(over(layer))
@@ -798,10 +844,10 @@ describe.each(places)("$name", ({ layer, name }) => {
 
     it.live("can be read by many at a time, each with its own", () =>
       Effect.gen(function* () {
-        const all = yield* Effect.forEach(none(20), (n) => Stream.runCollect(generators.upTo(n * 50)), {
+        const all = yield* Effect.forEach(upTo(20), (n) => Stream.runCollect(generators.upTo(n * 50)), {
           concurrency: "unbounded"
         })
-        expect(all).toEqual(none(20).map((n) => none(n * 50)))
+        expect(all).toEqual(upTo(20).map((n) => upTo(n * 50)))
       }).pipe(over(layer))
     )
 
@@ -817,6 +863,113 @@ describe.each(places)("$name", ({ layer, name }) => {
 // -----------------------------------------------------------------------------
 // What needs threads
 // -----------------------------------------------------------------------------
+
+describe("outside of any task", () => {
+  it("a module's functions work all the same: there is a task that nobody aborts", () => {
+    const task = Task.current()
+    expect(task).toMatchObject({ thread: 0, deadline: undefined, aborted: false })
+    expect(task.signal.aborted).toBe(false)
+    const bytes = new Uint8Array(1)
+    expect(task.move(bytes)).toBe(bytes)
+    expect(Task.move(bytes)).toBe(bytes)
+  })
+})
+
+describe("a pool over a platform's workers", () => {
+  it.live("works like the one that is made for Node", () =>
+    Effect.gen(function* () {
+      const entry = new URL("../src/worker.ts", import.meta.url)
+      const layer = Layer.provide(
+        ThreadPool.layer({ name: "own", size: 1 }),
+        NodeWorker.layer(() => new Worker(entry))
+      )
+      yield* Effect.gen(function* () {
+        expect(yield* plain.where()).toMatchObject({ isMainThread: false, task: 1 })
+        expect(yield* effects.double(21)).toBe(42)
+        expect((yield* ThreadPool.stats).name).toBe("own")
+      }).pipe(over(layer))
+    })
+  )
+})
+
+describe("a call goes", () => {
+  it.live("to a thread that has nothing to do, before all others", () =>
+    Effect.gen(function* () {
+      yield* Effect.forEach(upTo(20), () => plain.where())
+      const shared = new Shared(2)
+      const held = yield* start(plain.beginAndBlock(shared.cells))
+      yield* shared.until(1)
+      const free = new Set<number>()
+      for (let i = 0; i < 20; i++) free.add((yield* plain.where()).task)
+      // All of them ran, one after the other, beside the one that holds its thread.
+      expect(free.size).toBeLessThanOrEqual(2)
+      expect(held.pollUnsafe()).toBeUndefined()
+      shared.set(1, 1)
+      yield* Fiber.join(held)
+    }).pipe(overThreads({ size: 3 }))
+  )
+
+  it.live("to another thread than the one that stands still, wherever it was sent at first", () =>
+    Effect.gen(function* () {
+      // Known to be short, both of them: such calls are sent ahead.
+      const open = new Shared(2)
+      open.set(1, 1)
+      yield* Effect.forEach(upTo(100), () => plain.beginAndBlock(open.cells))
+      yield* Effect.forEach(upTo(100), (n) => plain.add(n, 0))
+
+      const shared = new Shared(2)
+      const held = yield* start(plain.beginAndBlock(shared.cells))
+      const sums = yield* Effect.forEach(upTo(50), (n) => start(plain.add(n, 0)))
+      // The one that was to be short is not; nothing waits for it.
+      expect(yield* Effect.forEach(sums, Fiber.join)).toEqual(upTo(50))
+      expect(held.pollUnsafe()).toBeUndefined()
+      shared.set(1, 1)
+      yield* Fiber.join(held)
+    }).pipe(overThreads({ size: 2 }))
+  )
+
+  it.live("in the order in which it came, with several threads as well", () =>
+    Effect.gen(function* () {
+      const shared = new Shared(3)
+      const held = yield* Effect.forEach([1, 2], () => start(plain.beginAndBlock(shared.cells)))
+      yield* shared.until(2)
+      // Each takes the next number when it begins.
+      const taking = yield* Effect.forEach(upTo(20), () =>
+        start(
+          ThreadPool.execute((cells: Int32Array) => {
+            const ticket = Atomics.add(cells, 2, 1)
+            // Long enough that none is sent ahead of another.
+            Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2)
+            return ticket
+          }, shared.cells)
+        )
+      )
+      shared.set(1, 1)
+      yield* Effect.forEach(held, Fiber.join)
+      const tickets = yield* Effect.forEach(taking, Fiber.join)
+      // Two at a time: no one begins before one that came two places earlier.
+      tickets.forEach((ticket, i) => expect(Math.abs(ticket - i)).toBeLessThanOrEqual(1))
+    }).pipe(overThreads({ size: 2 }))
+  )
+
+  it.live("nowhere when the line is as long as it may be: it is turned away at once", () =>
+    Effect.gen(function* () {
+      const shared = new Shared(2)
+      const held = yield* start(plain.beginAndBlock(shared.cells))
+      yield* shared.until(1)
+      const waiting = yield* Effect.forEach(upTo(3), (n) => start(plain.later(n)))
+      const error = yield* failureAs("QueueFull")(plain.later(4))
+      expect(error).toMatchObject({ maxQueue: 3, running: 1, task: "plain.ts#later", pool: "test" })
+      expect(error.message).toMatch(/plain\.ts#later was turned away: 3 calls wait/)
+      // Who gives up makes room.
+      yield* Fiber.interrupt(waiting[0]!)
+      const late = yield* start(plain.later(5))
+      shared.set(1, 1)
+      yield* Fiber.join(held)
+      expect(yield* Effect.forEach([waiting[1]!, waiting[2]!, late], Fiber.join)).toEqual([2, 3, 5])
+    }).pipe(overThreads({ maxQueue: 3 }))
+  )
+})
 
 describe("in a thread", () => {
   for (const by of ["flag", "signal"] as const) {
@@ -934,7 +1087,7 @@ describe("in a thread", () => {
   it.live("with `concurrency` tasks that wait share a thread, and no more than that", () =>
     Effect.gen(function* () {
       const shared = new Shared(2)
-      const all = yield* Effect.forEach(none(5), () => start(plain.beginAndWait(shared.cells)))
+      const all = yield* Effect.forEach(upTo(5), () => start(plain.beginAndWait(shared.cells)))
       yield* shared.until(3)
       yield* Effect.sleep(5)
       expect(shared.get()).toBe(3)

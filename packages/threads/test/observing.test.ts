@@ -350,7 +350,8 @@ describe.each(places)("$name", ({ layer }) => {
     it.live("goes on through calls within calls", () => {
       const trace = recorder()
       return Effect.gen(function* () {
-        expect(yield* Effect.withSpan(observed.tracedNested(), "caller")).toBe("done")
+        const call = Effect.provide(observed.tracedNested(), logged().layer)
+        expect(yield* Effect.withSpan(call, "caller")).toBe("done")
         yield* eventually("all spans are told", () => trace.spans.length === 6)
         expect(trace.parentOf("around")).toBe(trace.of("caller").spanId)
         expect(trace.parentOf("outer")).toBe(trace.of("around").spanId)

@@ -748,7 +748,7 @@ export class Activity implements Task {
     if (this.controller === undefined) {
       this.controller = new AbortController()
       const { signal } = this.controller
-      const native = (): boolean => Reflect.get(AbortSignal.prototype, "aborted", signal) === true
+      const native = (): boolean => Reflect.get(AbortSignal.prototype, "aborted", signal)
       // A loop that never gives up the thread gets no event: asking must look into the shared memory.
       Object.defineProperty(signal, "aborted", {
         get: () => this.aborted || native()

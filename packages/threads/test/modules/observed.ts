@@ -1,7 +1,6 @@
 // Effects that log and trace.
 import * as ThreadPool from "@cenote/threads/ThreadPool"
 import { Context, Data, Effect, Stream } from "effect"
-import type * as Self from "./observed.ts"
 
 export class Broken extends Data.TaggedError("Broken")<{ readonly part: string }> {
   override get message(): string {
@@ -117,7 +116,8 @@ export const tracedStream = (): Stream.Stream<number> =>
     "the stream"
   )
 
-const self = ThreadPool.module<typeof Self>(new URL("./observed.ts", import.meta.url))
+// oxlint-disable-next-line typescript/consistent-type-imports -- this module is not to import itself
+const self = ThreadPool.module<typeof import("./observed.ts")>(new URL("./observed.ts", import.meta.url))
 
 /** Calls from within a call. */
 export const tracedNested = (): Effect.Effect<string, unknown, ThreadPool.ThreadPool> =>
