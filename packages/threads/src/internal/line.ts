@@ -38,15 +38,21 @@ export class Line {
     if (this.first > slack && this.first * 2 > this.calls.length) this.compact()
   }
 
-  /** Puts calls back where they came from, before all others. */
+  /** Puts calls back where they came from: before all others, except those that came before them. */
   unshift(calls: ReadonlyArray<Call>): void {
     for (const call of calls) {
       call.state = "line"
       call.line = this
     }
-    this.calls = [...calls, ...this.calls.slice(this.first)]
+    const rest = this.calls.slice(this.first)
+    this.calls = [...calls, ...rest]
     this.first = 0
     this.size += calls.length
+    const [next] = rest
+    const last = calls.at(-1)
+    if (next !== undefined && last !== undefined && next.serial < last.serial) {
+      this.calls.sort((a, b) => a.serial - b.serial)
+    }
   }
 
   /** Lets go of a call that is in the line. */
