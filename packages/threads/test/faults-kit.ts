@@ -5,10 +5,11 @@
 import { NodeThreads, ThreadPool, type ThreadEvent } from "@cenote/threads"
 import type { PoolEvent } from "@cenote/pool"
 import { Clock, Context, Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
+import { spawn } from "node:child_process"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { pathToFileURL } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import type { Worker } from "node:worker_threads"
 import { start } from "./kit.ts"
 
@@ -220,3 +221,36 @@ export const watchWorkers: Effect.Effect<Workers, never, Scope.Scope> = Effect.s
     workers
   )
 })
+
+// -----------------------------------------------------------------------------
+// Processes
+// -----------------------------------------------------------------------------
+
+/** How a process ended, and what it said. */
+export interface Ended {
+  readonly code: number | null
+  readonly signal: string | null
+  readonly out: string
+  readonly err: string
+}
+
+/** Runs one of the programs in a process of its own. One that does not end is killed, and told by its signal. */
+export const runProgram = (name: string, ...args: ReadonlyArray<string>): Effect.Effect<Ended> =>
+  Effect.callback((resume) => {
+    const program = fileURLToPath(new URL("./modules/program.ts", import.meta.url))
+    const child = spawn(process.execPath, [program, name, ...args], { stdio: ["ignore", "pipe", "pipe"] })
+    const kill = (): boolean => child.kill("SIGKILL")
+    const timer = setTimeout(kill, 30_000)
+    let out = ""
+    let err = ""
+    child.stdout.on("data", (data) => (out += data))
+    child.stderr.on("data", (data) => (err += data))
+    child.on("close", (code, signal) => {
+      clearTimeout(timer)
+      resume(Effect.succeed({ code, signal, out, err }))
+    })
+    return Effect.sync(() => {
+      clearTimeout(timer)
+      kill()
+    })
+  })

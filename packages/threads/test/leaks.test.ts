@@ -5,8 +5,7 @@
 import { NodeThreads, Remote, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope, Stream } from "effect"
-import { spawn } from "node:child_process"
-import { fileURLToPath } from "node:url"
+import { runProgram } from "./faults-kit.ts"
 import { Cells, eventually, faulty, open, turn, watchWorkers, within } from "./faults-kit.ts"
 import { collectGarbage, moduleUrl, overThreads, start } from "./kit.ts"
 import { heap, payload } from "./modules/leaky.ts"
@@ -304,35 +303,6 @@ describe("no thread is left", slow, () => {
 // -----------------------------------------------------------------------------
 
 describe("a process that has used threads ends by itself", slow, () => {
-  interface Ended {
-    readonly code: number | null
-    readonly signal: string | null
-    readonly out: string
-    readonly err: string
-  }
-
-  /** Runs one of the programs in a process of its own. One that does not end is killed, and told by its signal. */
-  const run = (name: string): Effect.Effect<Ended> =>
-    Effect.callback((resume) => {
-      const child = spawn(process.execPath, [fileURLToPath(moduleUrl("program")), name], {
-        stdio: ["ignore", "pipe", "pipe"]
-      })
-      const kill = (): boolean => child.kill("SIGKILL")
-      const bound = setTimeout(kill, 30_000)
-      let out = ""
-      let err = ""
-      child.stdout.on("data", (data) => (out += data))
-      child.stderr.on("data", (data) => (err += data))
-      child.on("close", (code, signal) => {
-        clearTimeout(bound)
-        resume(Effect.succeed({ code, signal, out, err }))
-      })
-      return Effect.sync(() => {
-        clearTimeout(bound)
-        kill()
-      })
-    })
-
   const well = {
     ends: "when its program has ended",
     drains: "when its pool was drained",
@@ -344,7 +314,7 @@ describe("a process that has used threads ends by itself", slow, () => {
   for (const [name, when] of Object.entries(well)) {
     it.live(`${when}, with code 0`, () =>
       Effect.gen(function* () {
-        const { code, err, out, signal } = yield* run(name)
+        const { code, err, out, signal } = yield* runProgram(name)
         expect(err).toBe("")
         expect({ code, signal, out }).toEqual({ code: 0, signal: null, out: "over\n" })
       })
@@ -359,7 +329,7 @@ describe("a process that has used threads ends by itself", slow, () => {
   for (const [name, [when, says]] of Object.entries(badly)) {
     it.live(`${when}, with the error`, () =>
       Effect.gen(function* () {
-        const { code, err, out, signal } = yield* run(name)
+        const { code, err, out, signal } = yield* runProgram(name)
         expect(err).toContain(says)
         expect({ code, signal, out }).toEqual({ code: 1, signal: null, out: "" })
       })

@@ -3,10 +3,12 @@
  * goes to which of them.
  */
 import { NodeThreads, ThreadPool } from "@cenote/threads"
+import { NodeWorker } from "@effect/platform-node"
 import { describe, expect, it } from "@effect/vitest"
 import { Config, ConfigProvider, Duration, Effect, Exit, Fiber, Layer, Logger, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { availableParallelism } from "node:os"
+import { Worker } from "node:worker_threads"
 import {
   Cells,
   eventually,
@@ -137,6 +139,23 @@ describe("start", slow, () => {
       expect(lines[0]!.text).toContain('"none"')
     }).pipe(Effect.provide(layer))
   })
+
+  it.live("ThreadPool.layer runs on the workers of any platform and spawner", () =>
+    Effect.gen(function* () {
+      const ids: Array<number> = []
+      const platform = NodeWorker.layer((id) => {
+        ids.push(id)
+        return new Worker(new URL("../src/worker.ts", import.meta.url))
+      })
+      const layer = Layer.provide(ThreadPool.layer({ size: 2, name: "test" }), platform)
+      yield* Effect.gen(function* () {
+        yield* eventuallyStats("two are idle", (_) => _.idle === 2)
+        yield* failureAs("ThreadCrashed")(faulty.exit(1))
+        expect(yield* within("the next call", faulty.thread())).toBeGreaterThan(0)
+      }).pipe(over(layer))
+      expect(ids.slice(0, 2)).toEqual([1, 2])
+    })
+  )
 
   it.live("the entry, execArgv and env of the threads can be set", () =>
     Effect.gen(function* () {
@@ -987,6 +1006,21 @@ describe("the line", slow, () => {
         expect(yield* within("the others", Fiber.join(call))).toBe(1)
       }
     }).pipe(overThreads({ maxQueue: 3 }))
+  )
+
+  it.live("maxQueue: calls that wait for the end of a drain count too", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const [running] = yield* holders(cells, 1)
+      yield* begun(cells, 0)
+      const draining = yield* start(ThreadPool.drain)
+      const waiting = yield* start(faulty.thread())
+      yield* failureAs("QueueFull")(faulty.thread())
+      letGo(cells, 0)
+      yield* within("the drain", Fiber.join(draining))
+      expect(yield* within("the one that waited", Fiber.join(waiting))).toBe(2)
+      yield* Fiber.join(running!)
+    }).pipe(overThreads({ maxQueue: 1 }))
   )
 
   it.live("maxQueue 0: nobody waits for a busy thread", () =>

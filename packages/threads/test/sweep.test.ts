@@ -1000,6 +1000,45 @@ describe("a race", () => {
     }
   })
 
+  it("EV-87, EV-88: between a drain and a new size at each step: both come about, and what waits runs", async () => {
+    const resizeAfter = async (steps: number): Promise<number> => {
+      globalThis.workshop = new Workshop()
+      const bench = await new Bench(3).open({ size: 2 })
+      await bench.run(double(0))
+      const drain = bench.fork(Effect.andThen(ThreadPool.drain, double(1)))
+      const call = bench.fork(Effect.andThen(Effect.yieldNow, double(2)))
+      let done = 0
+      while (done < steps && (await bench.world.step())) done++
+      const resize = bench.fork(ThreadPool.resize({ min: 2, max: 3 }))
+      await bench.rest()
+      succeeded(resize)
+      expect(succeeded(drain)).toBe(2)
+      expect(succeeded(call)).toBe(4)
+      expect(await bench.run(double(3))).toBe(6)
+      expect(await bench.stats()).toMatchObject({ size: 2, min: 2, max: 3 })
+      await bench.checkRest()
+      await bench.close()
+      return done
+    }
+    const most = await resizeAfter(Infinity)
+    for (let steps = 0; steps < most; steps++) await resizeAfter(steps)
+  })
+
+  it("EV-88: between a drain and a thread that starts for nobody any more", async () => {
+    const bench = await new Bench().open({ min: 0, max: 2 })
+    bench.platform.starts = "held"
+    const calls = [await bench.start(double(1)), await bench.start(double(2))]
+    for (const call of calls) call.interruptUnsafe()
+    const drain = await bench.start(ThreadPool.drain)
+    bench.platform.starts = "at once"
+    for (const thread of bench.platform.up) thread.stand(false)
+    await bench.rest()
+    succeeded(drain)
+    expect(await bench.run(double(3))).toBe(6)
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("EV-88: between a drain and those who give up while it lasts", async () => {
     const bench = await new Bench().open({ size: 1 })
     const running = await bench.start(later("a"))

@@ -92,6 +92,45 @@ describe.each(places)("$name", ({ layer, name }) => {
       }).pipe(over(layer))
     )
 
+    it.live("that is used again and marked again moves again", () =>
+      Effect.gen(function* () {
+        const message = { data: bytes() }
+        for (let i = 0; i < 3; i++) {
+          message.data = bytes()
+          expect(yield* buffers.sumNested(ThreadPool.move(message))).toBe(size)
+          expect(message.data.byteLength).toBe(0)
+        }
+        // What was marked once and is not sent does not move with the next.
+        ThreadPool.move(message)
+        message.data = bytes()
+        const other = bytes()
+        expect(yield* buffers.sum(other)).toBe(size)
+        expect([message.data.byteLength, other.byteLength]).toEqual([size, size])
+      }).pipe(over(layer))
+    )
+
+    it.live("that resists being searched for marks fails as it does without any", () =>
+      Effect.gen(function* () {
+        // From now on there is something to search for.
+        ThreadPool.move({ data: bytes() })
+        const resisting = {
+          get data(): never {
+            throw new Error("do not look")
+          }
+        }
+        const { proxy, revoke } = Proxy.revocable({}, {})
+        revoke()
+        for (const value of [resisting, [resisting], proxy, { proxy }]) {
+          const [error, sum] = yield* Effect.all(
+            [failureAs("NotCloneable")(plain.echo(value)), plain.add(1, 2)],
+            { concurrency: "unbounded" }
+          )
+          expect(error.path).toMatch(/^arguments\[0\]/)
+          expect(sum).toBe(3)
+        }
+      }).pipe(over(layer))
+    )
+
     it.live("that views a part of a buffer is copied: the rest is not taken away", () =>
       Effect.gen(function* () {
         const whole = new ArrayBuffer(100)
@@ -197,6 +236,20 @@ describe.each(places)("$name", ({ layer, name }) => {
         }).pipe(inThreads ? overThreads() : over(layer))
       )
     }
+
+    it.live("that resists being searched for marks fails its call, and no other", () =>
+      Effect.gen(function* () {
+        // From now on there is something to search for.
+        yield* buffers.make(size, "moved")
+        for (const how of ["getter", "revoked", "nested"] as const) {
+          const [error, sum] = yield* Effect.all([Effect.flip(buffers.resist(how)), plain.add(1, 2)], {
+            concurrency: "unbounded"
+          })
+          expect(error._tag).toMatch(/NotCloneable|TaskFailed/)
+          expect(sum).toBe(3)
+        }
+      }).pipe(inThreads ? overThreads({ taskTimeout: "20 seconds" }) : over(layer))
+    )
 
     it.live("of a function that is sent moves by `this.move`", () =>
       Effect.gen(function* () {

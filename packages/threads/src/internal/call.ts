@@ -76,8 +76,12 @@ export class Call {
   readonly unkillable: boolean
   /** Whether it is not to leave the calling thread. */
   readonly inline: boolean
-  /** Whether something in its arguments moves, so that it can be sent only once. */
+  /** What moves with its arguments. */
+  readonly transfers: ReadonlyArray<object>
+  /** Whether something does, so that it can be sent only once. */
   movesArguments: boolean
+  /** When it was sent, by the clock that the thread has too: see `Thread.ranFor`. */
+  sentReal = 0
   /**
    * Who has it: the line, the outbox or the memory of a thread, or nobody any more. In the state `abandoned` a thread
    * has it, and the caller has been told already.
@@ -109,7 +113,7 @@ export class Call {
       readonly pinned: Handle | undefined
       readonly wantsStream: boolean
       readonly unkillable: boolean
-      readonly movesArguments: boolean
+      readonly transfers: ReadonlyArray<object>
       readonly inline: boolean
     },
     now: number
@@ -124,7 +128,8 @@ export class Call {
     this.wantsStream = options.wantsStream
     this.unkillable = options.unkillable
     this.inline = options.inline
-    this.movesArguments = options.movesArguments
+    this.transfers = options.transfers
+    this.movesArguments = options.transfers.length > 0
     this.submittedAt = now
   }
 }

@@ -20,11 +20,11 @@ export const markMoved = <A>(value: A): A => {
   return value
 }
 
-/** Whether it is worth looking for what is marked. */
-export const hasMarks = (): boolean => marks.open > 0
-
-/** What is to be moved with a value that is sent: of itself, or of what is in it, in arrays and plain objects. */
-export const movedIn = (value: unknown): ReadonlyArray<object> => {
+/**
+ * Takes the marks off a value that is sent, and off what is in it, in arrays and plain objects; gives what is to be moved.
+ * What cannot be searched is left as it is: sending it will fail, and say where.
+ */
+export const takeMarks = (value: unknown): ReadonlyArray<object> => {
   if (marks.open === 0) return []
   const found = new Set<object>()
   const seen = new Set<object>()
@@ -32,12 +32,19 @@ export const movedIn = (value: unknown): ReadonlyArray<object> => {
     if (typeof value !== "object" || value === null || seen.has(value)) return
     seen.add(value)
     const moved = marks.moves.get(value)
-    if (moved !== undefined) for (const one of moved) found.add(one)
-    else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
+    if (moved !== undefined) {
+      marks.moves.delete(value)
+      marks.open--
+      for (const one of moved) found.add(one)
+    } else if (Array.isArray(value) || Object.getPrototypeOf(value) === Object.prototype) {
       for (const [, child] of childrenOf(value)) visit(child)
     }
   }
-  visit(value)
+  try {
+    visit(value)
+  } catch {
+    // As said above.
+  }
   return [...found]
 }
 

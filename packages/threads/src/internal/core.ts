@@ -146,6 +146,7 @@ export class Core implements Owner {
       thread: thread.id,
       memory: thread.memory?.buffer as SharedArrayBuffer | undefined,
       concurrency: thread.concurrency,
+      epoch: thread.epoch,
       preload,
       taskTimeout: taskTimeout === Infinity ? undefined : taskTimeout,
       tellHeap: recycleHeap !== Infinity
@@ -790,7 +791,7 @@ export class Core implements Owner {
           { op: "dispose", object: handle.object, name: "" },
           "[dispose]",
           [],
-          { pinned: handle, wantsStream: false, unkillable: false, movesArguments: false, inline: false },
+          { pinned: handle, wantsStream: false, unkillable: false, transfers: [], inline: false },
           this.timers.now()
         )
         const limit = Math.min(this.settings.killGrace, longestDisposal)
@@ -842,7 +843,8 @@ export class Core implements Owner {
         // Gone when it comes back, if there are too many then.
         for (const thread of leaving.slice(0, Math.max(0, excess))) thread.retiring = true
         return Effect.andThen(
-          Pool.resize(this.pool, { min, max }),
+          // A drain waits for the pool to be empty; the next call after it brings it to its min.
+          Pool.resize(this.pool, { min: this.draining === undefined ? min : 0, max }),
           Effect.sync(() => {
             this.unlease(max)
             if (max === 0) for (const call of this.takeWaiting()) this.place(call)
@@ -894,6 +896,7 @@ export class Core implements Owner {
 
   private cool(): Effect.Effect<void> {
     return Effect.gen({ self: this }, function* () {
+      this.unlease(0)
       yield* Pool.resize(this.pool, { min: 0, max: this.max })
       this.cold = true
       // Listening before anything goes, so that nothing goes unheard.
@@ -964,10 +967,24 @@ export class Core implements Owner {
           Context.get(Context.empty(), Clock)
         )
       return within("wanted", closeTimeout).pipe(
+        Effect.andThen(Effect.sync(() => this.stopWanted())),
         Effect.andThen(within("idle", Math.min(closeTimeout, killGrace, lastMoment))),
         Effect.andThen(Effect.sync(() => this.stopAll()))
       )
     })
+  }
+
+  /** Those who still wait hear it now, so that their tasks have a moment for their finalizers too. */
+  private stopWanted(): void {
+    for (const thread of this.threads) {
+      for (const call of thread.withIt) {
+        if (call.state !== "sent" || call.unkillable) continue
+        const error = crashed(this.name, call, thread, thread.hasStarted(call), "killed", undefined)
+        this.tally.ended(thread, call, "crashed", undefined)
+        this.stop(thread, call)
+        call.resume(Exit.fail(error))
+      }
+    }
   }
 
   private stopAll(): void {

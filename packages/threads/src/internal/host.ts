@@ -1,7 +1,8 @@
 import type { Task } from "../Task.ts"
-import { findUncloneable, hasMarks, markMoved, movedIn, transferablesIn } from "./clone.ts"
+import { findUncloneable, markMoved, takeMarks, transferablesIn } from "./clone.ts"
 import type * as HostEffects from "./hostEffects.ts"
 import {
+  beganAt,
   Cell,
   cellOf,
   type Config,
@@ -9,10 +10,10 @@ import {
   FromThread,
   type FunctionSpec,
   noSlot,
+  realTime,
   Status,
   type Target,
   ToThread,
-  waitedAt,
   type Wrap
 } from "./protocol.ts"
 import { encodeError } from "./wire.ts"
@@ -50,6 +51,7 @@ export class Host {
     memory: undefined,
     concurrency: 1,
     preload: [],
+    epoch: 0,
     taskTimeout: undefined,
     tellHeap: false
   }
@@ -208,16 +210,16 @@ export class Host {
     activity.enter(() => this.invoke(activity))
   }
 
-  private claim({ arrived, slot }: Call): boolean {
+  private claim({ slot }: Call): boolean {
     if (this.memory === undefined) return true
-    this.tellWaited(slot, arrived)
+    this.tellBegan(slot)
     return Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.started) === Cell.queued
   }
 
   /** Lets the pool see since when a task runs, if it limits that. */
-  tellWaited(slot: number, arrived: number): void {
+  tellBegan(slot: number): void {
     if (this.memory !== undefined && this.config.taskTimeout !== undefined) {
-      Atomics.store(this.memory, waitedAt(slot), Math.floor(this.environment.now() - arrived))
+      Atomics.store(this.memory, beganAt(slot), Math.floor(realTime() - this.config.epoch))
     }
   }
 
@@ -422,10 +424,11 @@ export class Host {
   end(activity: Activity, status: Status, value: unknown): void {
     const { call, object } = activity
     if (this.active.get(call.slot) !== activity) return
+    const moved = takeMarks(value)
     this.active.delete(call.slot)
     const now = this.environment.now()
     this.replies.push(FromThread.done, call.slot, status, value, now - activity.began, now - call.arrived)
-    if (hasMarks()) this.transfers.push(...movedIn(value))
+    if (moved.length > 0) this.transfers.push(...moved)
     if (object === undefined) this.running--
     else this.next(object)
   }
@@ -569,20 +572,19 @@ export class Host {
     try {
       this.environment.post(replies, transfers)
     } catch {
-      this.flushOneByOne(replies)
+      this.flushOneByOne(replies, new Set(transfers))
     }
   }
 
   /** Something in the replies could not cross: finds out what, and lets the others go. */
-  private flushOneByOne(replies: ReadonlyArray<any>): void {
+  private flushOneByOne(replies: ReadonlyArray<any>, moved: ReadonlySet<object>): void {
     for (let i = 0; i < replies.length;) {
       const length = operands[replies[i] as number]! + 1
       const operation = replies.slice(i, i + length)
       i += length
       try {
-        this.environment.post(operation, [
-          ...new Set([...movedIn(operation[3]), ...transferablesIn(operation, "movableOnly")])
-        ])
+        const own = transferablesIn(operation, "all").filter((one) => moved.has(one))
+        this.environment.post(operation, [...new Set([...own, ...transferablesIn(operation, "movableOnly")])])
       } catch (error) {
         if (operation[0] !== FromThread.done) continue
         const place = findUncloneable(operation[3], "result") ?? { path: "result", found: String(error) }
@@ -708,7 +710,7 @@ export class Activity implements Task {
   /** {@link inside} after something had to be loaded for it, which is not its own time. */
   insideLate<A>(task: () => A): A {
     this.began = this.host.environment.now()
-    if (this.host.isUnderWay(this)) this.host.tellWaited(this.call.slot, this.call.arrived)
+    if (this.host.isUnderWay(this)) this.host.tellBegan(this.call.slot)
     return this.inside(task)
   }
 

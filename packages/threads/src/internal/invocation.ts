@@ -8,7 +8,7 @@ import type * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { TaskFailed } from "../ThreadError.ts"
 import { Call, type Handle, type RemoteFunction, SourceHandle } from "./call.ts"
-import { hasMarks, movedIn } from "./clone.ts"
+import { takeMarks } from "./clone.ts"
 import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
@@ -81,7 +81,7 @@ const submit = (
         pinned: pool?.handle ?? pinnedBy(args),
         wantsStream,
         unkillable: services.get(Unkillable.key) === true,
-        movesArguments: hasMarks() && movedIn(args).length > 0,
+        transfers: takeMarks(args),
         inline: services.get(Inline.key) === true
       },
       core.timers.now()

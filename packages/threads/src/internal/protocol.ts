@@ -6,7 +6,7 @@
  *
  * Each thread also has shared memory, an `Int32Array`: the first element counts the messages to the thread, and then
  * there is one element for each call that is with the thread, which both sides read and write ({@link Cell}), and one that
- * says how long it waited there.
+ * says when it began.
  */
 
 /** Operations for a thread, and their operands. */
@@ -83,8 +83,11 @@ export const slotsPerThread = 1024
 /** Where the cell of the call in a slot is. */
 export const cellOf = (slot: number): number => slot + 1
 
-/** Where it stands how long the call in a slot waited in the thread before it began: whole milliseconds. */
-export const waitedAt = (slot: number): number => slotsPerThread + slot + 1
+/** Where it stands when the call in a slot began: whole milliseconds since the epoch of the thread. */
+export const beganAt = (slot: number): number => slotsPerThread + slot + 1
+
+/** A clock that threads have in common, and that no correction of the wall clock touches. */
+export const realTime = (): number => performance.timeOrigin + performance.now()
 
 /** Length of the shared memory. */
 export const memoryLength = 2 * slotsPerThread + 1
@@ -96,6 +99,8 @@ export interface Config {
   readonly concurrency: number
   /** Modules to load before the thread is ready. */
   readonly preload: ReadonlyArray<string>
+  /** What the beginnings of calls are counted from, by {@link realTime}. */
+  readonly epoch: number
   /** Milliseconds. */
   readonly taskTimeout: number | undefined
   /** Whether to tell how much of the heap is in use. */

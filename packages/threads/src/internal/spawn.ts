@@ -28,6 +28,7 @@ export const startThread = Effect.fnUntraced(function* (
   const failed = (error: unknown): SpawnFailed =>
     new SpawnFailed({ pool: core.name, reason: reasonOf(error), cause: error })
   const thread = new Thread(id, core.settings.concurrency, core, core.timers.now())
+  thread.timed = core.settings.taskTimeout !== Infinity
   let raw: Raw | undefined
   // Put first, to come last.
   yield* Effect.addFinalizer(() => Effect.sync(() => core.left(thread)))

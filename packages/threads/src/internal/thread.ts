@@ -1,16 +1,17 @@
-import { movedIn, transferablesIn } from "./clone.ts"
+import { transferablesIn } from "./clone.ts"
 import { type Call, type Handle, RemoteFunction } from "./call.ts"
 import { Line } from "./line.ts"
 import {
+  beganAt,
   Cell,
   cellOf,
   type Extra,
   FromThread,
   memoryLength,
+  realTime,
   slotsPerThread,
   Status,
   ToThread,
-  waitedAt,
   type WireLog,
   type WireSpan
 } from "./protocol.ts"
@@ -123,6 +124,11 @@ export class Thread {
   /** Called when it has nothing to do any more. */
   onRest: (() => void) | undefined = undefined
 
+  /** When the thread was made, by {@link realTime}. */
+  readonly epoch = realTime()
+  /** Whether it matters since when a call runs. */
+  timed = false
+
   private readonly owner: Owner
 
   constructor(
@@ -202,6 +208,7 @@ export class Thread {
     call.thread = this
     call.slot = slot
     call.sentAt = now
+    if (this.timed) call.sentReal = Math.floor(realTime() - this.epoch)
     if (this.inFlight++ === 0) this.busySince = now
     if (load !== onObject) {
       this.unpinned++
@@ -233,7 +240,7 @@ export class Thread {
       if (typeof arg === "function") this.needsCare = true
       this.outbox.push(arg)
     }
-    if (call.movesArguments) this.transfers.push(...movedIn(args))
+    if (call.transfers.length > 0) this.transfers.push(...call.transfers)
   }
 
   tell(...operation: ReadonlyArray<unknown>): void {
@@ -275,7 +282,7 @@ export class Thread {
       }
       try {
         if (call !== undefined || tag !== ToThread.call) {
-          const transfers = call === undefined ? [] : transfersOf(call.args)
+          const transfers = call === undefined ? [] : transfersOf(call)
           this.post(operation, transfers)
           if (call !== undefined && transfers.length > 0) call.movesArguments = true
         } else this.free(operation[1] as number, this.busySince ?? 0)
@@ -298,7 +305,7 @@ export class Thread {
         sendable.objects === undefined ? operation[3] : { ...operation[3], objects: sendable.objects }
       if (sendable.args.some((arg) => typeof arg === "function"))
         throw new TypeError("functions cannot be sent")
-      const transfers = transfersOf(call.args)
+      const transfers = transfersOf(call)
       this.post([...operation.slice(0, 3), extra, sendable.args.length, ...sendable.args], transfers)
       if (transfers.length > 0) call.movesArguments = true
     } catch (error) {
@@ -387,11 +394,15 @@ export class Thread {
     return this.memory === undefined || Atomics.load(this.memory, cellOf(call.slot)) !== Cell.queued
   }
 
-  /** For how long a call has run, in milliseconds; without shared memory it is taken for running since it was sent. */
+  /**
+   * For how long a call has run, in milliseconds; without shared memory it is taken for running since it was sent. What it
+   * waited in the thread before is taken off, by a clock that both sides have: the pool's may be that of a test.
+   */
   ranFor(call: Call, now: number): number {
     const there = now - call.sentAt
     if (this.memory === undefined) return there
-    return this.hasStarted(call) ? there - Atomics.load(this.memory, waitedAt(call.slot)) : 0
+    if (!this.hasStarted(call)) return 0
+    return there - Math.max(0, Atomics.load(this.memory, beganAt(call.slot)) - call.sentReal)
   }
 
   /** Tells the thread that nobody wants the result of a call that it has begun. */
@@ -455,6 +466,6 @@ const onObject = -1
 const estimateOf = ({ target }: Call): number => (target instanceof RemoteFunction ? target.estimate : 0)
 
 /** What is marked to be moved in the arguments, and what cannot but be moved. */
-const transfersOf = (args: ReadonlyArray<unknown>): ReadonlyArray<object> => [
-  ...new Set([...movedIn(args), ...transferablesIn(args, "movableOnly")])
+const transfersOf = ({ args, transfers }: Call): ReadonlyArray<object> => [
+  ...new Set([...transfers, ...transferablesIn(args, "movableOnly")])
 ]

@@ -30,6 +30,18 @@ export const make = (
   }
 }
 
+/** Gives what does not let itself be read. */
+export const resist = (how: "getter" | "revoked" | "nested"): unknown => {
+  const { proxy, revoke } = Proxy.revocable({}, {})
+  revoke()
+  const resisting = {
+    get data(): never {
+      throw new Error("do not look")
+    }
+  }
+  return how === "getter" ? resisting : how === "revoked" ? { proxy } : { list: [resisting] }
+}
+
 /** How much is left here of what {@link make} made. */
 export const left = (): number => kept!.bytes.byteLength
 

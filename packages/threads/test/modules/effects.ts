@@ -1,6 +1,10 @@
 // Functions that give Effects and Streams.
 import * as ThreadPool from "@cenote/threads/ThreadPool"
-import { Context, Data, Effect, Schema, Stream } from "effect"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Schema from "effect/Schema"
+import * as Stream from "effect/Stream"
 import { threadId } from "node:worker_threads"
 import type * as Plain from "./plain.ts"
 

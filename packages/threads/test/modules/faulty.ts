@@ -1,6 +1,7 @@
 // Tasks that end badly, late or never, and that tell the test how far they have come.
 import { Effect, Stream } from "effect"
 import * as Task from "@cenote/threads/Task"
+import { parentPort } from "node:worker_threads"
 
 /** How long a task waits at most for the test's word, so that a test that fails also ends. */
 const bound = 30_000
@@ -163,6 +164,50 @@ export const throwNoError = (): Promise<never> => {
   return new Promise<never>(() => {})
 }
 
+export const throwNothing = (): Promise<never> => {
+  setTimeout(() => {
+    // oxlint-disable-next-line no-throw-literal
+    throw undefined
+  }, 1)
+  return new Promise<never>(() => {})
+}
+
+/** What an error holds may not be able to cross. */
+export const throwUncloneable = (): Promise<never> => {
+  setTimeout(() => {
+    throw Object.assign(new RangeError("with a function"), { f: () => 1 })
+  }, 1)
+  return new Promise<never>(() => {})
+}
+
+/** Nothing keeps the thread when its port is closed. */
+export const closePort = (): Promise<never> => {
+  parentPort!.close()
+  return new Promise<never>(() => {})
+}
+
+/** Says something to the parent that the pool does not understand, as code does that was written for a worker of its own. */
+export const postJunk = (): number => {
+  for (const junk of [
+    { progress: 1 },
+    "text",
+    7,
+    null,
+    undefined,
+    [],
+    [0],
+    [1],
+    [1, null],
+    [1, { progress: 1 }],
+    [1, [99]]
+  ]) {
+    parentPort!.postMessage(junk)
+  }
+  return Task.current().thread
+}
+
+export const overflow = (n: number): number => 1 + overflow(n + 1)
+
 export const outOfMemory = (): number => {
   const all: Array<Array<number>> = []
   for (;;) all.push(Array.from({ length: 10_000 }, () => Math.random()))
@@ -279,6 +324,20 @@ export class Thing {
 
   exit(): never {
     return process.exit(1)
+  }
+}
+
+/** Ends its thread when it is made. */
+export class Stillborn {
+  constructor() {
+    process.exit(1)
+  }
+}
+
+/** Ends its thread when it is disposed of. */
+export class Vengeful extends Thing {
+  [Symbol.dispose](): void {
+    process.exit(1)
   }
 }
 

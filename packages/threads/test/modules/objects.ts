@@ -1,6 +1,8 @@
 /* oxlint-disable unicorn/no-thenable, typescript/no-extraneous-class -- objects are tried as they come */
 // Classes whose objects live in threads.
-import { Data, Effect, Stream } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { isMainThread, threadId } from "node:worker_threads"
 
 export class TooLarge extends Data.TaggedError("TooLarge")<{ readonly limit: number }> {}
@@ -218,11 +220,6 @@ export class Node {
   isOwn(leaf: unknown): boolean {
     return leaf === this.leaf
   }
-
-  *leaves(): Generator<Leaf> {
-    yield this.leaf
-    yield this.big
-  }
 }
 
 // -----------------------------------------------------------------------------
@@ -357,5 +354,3 @@ export class Awkward {
     return "a tag"
   }
 }
-
-export const awkward = new Awkward()

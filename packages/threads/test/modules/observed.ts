@@ -1,6 +1,9 @@
 // Effects that log and trace.
 import * as ThreadPool from "@cenote/threads/ThreadPool"
-import { Context, Data, Effect, Stream } from "effect"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 
 export class Broken extends Data.TaggedError("Broken")<{ readonly part: string }> {
   override get message(): string {

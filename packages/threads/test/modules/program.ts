@@ -84,6 +84,12 @@ const programs: Record<string, Effect.Effect<unknown, unknown>> = {
     NodeThreads.layer(options)
   ),
 
+  /** The threads have the limit that the second and third argument say. */
+  limits: Effect.provide(
+    faulty.thread(),
+    NodeThreads.layer({ size: 1, resourceLimits: { [process.argv[3]!]: Number(process.argv[4]) } })
+  ),
+
   cannotStart: Effect.provide(
     faulty.thread(),
     NodeThreads.layer({ ...options, entry: new URL("./nowhere.mjs", import.meta.url) })
