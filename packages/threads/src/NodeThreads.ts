@@ -8,7 +8,7 @@ import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Worker } from "node:worker_threads"
-import { addressOf } from "./internal/options.ts"
+import { addressOf, reject } from "./internal/options.ts"
 import type { SpawnFailed } from "./ThreadError.ts"
 import * as ThreadPool from "./ThreadPool.ts"
 
@@ -63,7 +63,7 @@ const ownEntry = (): URL =>
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<ThreadPool.ThreadPool, SpawnFailed> =>
-  Layer.unwrap(Effect.map(Effect.orDie(sized(options)), onNode))
+  Layer.unwrap(Effect.map(Effect.orDie(checked(options)), onNode))
 
 /**
  * {@link layer} with options from the configuration.
@@ -74,7 +74,13 @@ export const layer = (options: Options = {}): Layer.Layer<ThreadPool.ThreadPool,
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<ThreadPool.ThreadPool, SpawnFailed | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Effect.flatMap(Config.unwrap(options), sized), onNode))
+  Layer.unwrap(Effect.map(Effect.flatMap(Config.unwrap(options), checked), onNode))
+
+const checked = (options: Options): Effect.Effect<Options, Config.ConfigError> =>
+  Effect.suspend(() => {
+    checkLimits(options)
+    return sized(options)
+  })
 
 const sized = (options: Options): Effect.Effect<Options, Config.ConfigError> =>
   options.size !== undefined || options.max !== undefined
@@ -82,6 +88,23 @@ const sized = (options: Options): Effect.Effect<Options, Config.ConfigError> =>
     : Effect.map(Config.option(Config.Int("CENOTE_THREADS")), (max) =>
         max._tag === "None" ? options : { ...options, max: max.value }
       )
+
+/** The least of each limit: with less, Node does not fail but aborts, at once or with the first thread. */
+const leastLimits = {
+  maxOldGenerationSizeMb: 4,
+  maxYoungGenerationSizeMb: 1,
+  codeRangeSizeMb: 1,
+  stackSizeMb: 0.5
+} as const
+
+const checkLimits = ({ name = "threads", resourceLimits = {} }: Options): void => {
+  for (const [limit, least] of Object.entries(leastLimits)) {
+    const value = resourceLimits[limit as keyof typeof leastLimits]
+    if (value !== undefined && !(Number.isFinite(value) && value >= least)) {
+      reject(name, `resourceLimits.${limit}`, value, `a number, ${least} or more`)
+    }
+  }
+}
 
 const onNode = (options: Options): Layer.Layer<ThreadPool.ThreadPool, SpawnFailed> =>
   Layer.provide(

@@ -20,9 +20,17 @@ const most = { messages: 64, millis: 2 }
 const patience = { least: 1, most: 4, pause: 64 }
 
 const start = (port: MessagePort): void => {
+  const post = port.postMessage.bind(port)
+  let warned = false
+  // The port is the pool's: nobody would hear what a task says here, or it would be taken for the pool's own words.
+  port.postMessage = () => {
+    if (!warned)
+      console.warn("cenote: a task posted a message to the parent of its thread, where nobody listens")
+    warned = true
+  }
   // The messages and the close of Effect's worker platform: [0, message], [1]; and [1, message], [0] on the way back.
   const host = new Host({
-    post: (message, transfer) => port.postMessage([1, message], transfer as never),
+    post: (message, transfer) => post([1, message], transfer as never),
     heapUsed: () => process.memoryUsage().heapUsed,
     now: () => performance.now()
   })
@@ -80,7 +88,7 @@ const start = (port: MessagePort): void => {
     receiveAll()
     lookOut()
   })
-  port.postMessage([0])
+  post([0])
 }
 
 if (parentPort === null) {

@@ -27,7 +27,7 @@ class InvalidOptions extends Error {
   override readonly name = "InvalidOptions"
 }
 
-const reject = (pool: string, option: string, value: unknown, allowed: string): never => {
+export const reject = (pool: string, option: string, value: unknown, allowed: string): never => {
   const given = typeof value === "string" ? JSON.stringify(value) : String(value)
   throw new InvalidOptions(
     `thread pool ${JSON.stringify(pool)}: ${option} is ${given}, but it must be ${allowed}`
