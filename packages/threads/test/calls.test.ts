@@ -259,7 +259,8 @@ describe.each(places)("$name", ({ layer, name }) => {
           >
         )
         expect(error.className).toBe("TypeError")
-        expect(error.message).toMatch(/class|Box/i)
+        expect(error.reason).toMatch(/Box is a class/)
+        expect(error.hint).toMatch(/ThreadPool\./)
       }).pipe(over(layer))
     )
 

@@ -39,6 +39,8 @@ export const startThread = Effect.fnUntraced(function* (
   const ready = Deferred.makeUnsafe<void, SpawnFailed>()
 
   const receive = (message: ReadonlyArray<unknown>): Effect.Effect<void> => {
+    // Whatever it is, it is not from the pool's side of the thread.
+    if (!Array.isArray(message)) return Effect.void
     if (thread.state !== "starting") core.timers.still((now) => thread.receive(message, now))
     else if (message[0] === FromThread.ready) {
       // Not every platform can share memory.
