@@ -311,11 +311,7 @@ describe("only the calls of the thread that ended fail", slow, () => {
   it.live("calls that are moved keep their order", () =>
     Effect.gen(function* () {
       const cells = new Cells(64)
-      yield* makeShort(faulty.sign("pass", new Cells(1024).shared, 2, 0))
-      // Many at once, so that places in the thread become free in no order.
-      yield* Effect.forEach(Array.from({ length: 50 }), () => faulty.sign("pass", new Cells().shared, 2, 0), {
-        concurrency: "unbounded"
-      })
+      yield* makeShort(faulty.sign("pass", new Cells(32_768).shared, 2, 0))
       const victim = yield* start(faulty.sign("holdAndExit", cells.shared, 2, 100))
       const behind = yield* Effect.forEach(Array.from({ length: 40 }), (_, i) =>
         start(faulty.sign("pass", cells.shared, 2, i + 1))
@@ -332,10 +328,7 @@ describe("only the calls of the thread that ended fail", slow, () => {
   it.live("calls that are moved keep their order, also when all were made in the turn of a reply", () =>
     Effect.gen(function* () {
       const cells = new Cells(64)
-      yield* makeShort(faulty.sign("pass", new Cells(1024).shared, 2, 0))
-      yield* Effect.forEach(Array.from({ length: 50 }), () => faulty.sign("pass", new Cells().shared, 2, 0), {
-        concurrency: "unbounded"
-      })
+      yield* makeShort(faulty.sign("pass", new Cells(32_768).shared, 2, 0))
       const scope = yield* Effect.scope
       const startAll = Effect.forEach([100, ...Array.from({ length: 40 }, (_, i) => i + 1)], (mark) =>
         Effect.forkIn(
@@ -358,9 +351,7 @@ describe("only the calls of the thread that ended fail", slow, () => {
     () =>
       Effect.gen(function* () {
         const cells = new Cells(256)
-        yield* Effect.forEach(Array.from({ length: 400 }), () => faulty.whim("pass", cells.shared, 0), {
-          concurrency: "unbounded"
-        })
+        yield* makeShort(faulty.whim("pass", cells.shared, 0))
         const exits = yield* within(
           "100 calls",
           Effect.forEach(
@@ -776,9 +767,7 @@ describe("nothing waits behind what takes long", slow, () => {
     () =>
       Effect.gen(function* () {
         const cells = new Cells(64)
-        yield* Effect.forEach(Array.from({ length: 400 }), () => faulty.whim("pass", cells.shared, 0), {
-          concurrency: "unbounded"
-        })
+        yield* makeShort(faulty.whim("pass", cells.shared, 0))
         const before = (yield* ThreadPool.stats).moved
         // Both threads hold, so that those behind them are with one or the other; then one goes on.
         const one = yield* start(faulty.whim("hold", cells.shared, 2))
@@ -803,9 +792,7 @@ describe("nothing waits behind what takes long", slow, () => {
   it.live("nothing is handed to a thread that is stuck while others take calls", () =>
     Effect.gen(function* () {
       const cells = new Cells()
-      yield* Effect.forEach(Array.from({ length: 400 }), () => faulty.whim("pass", cells.shared, 0), {
-        concurrency: "unbounded"
-      })
+      yield* makeShort(faulty.whim("pass", cells.shared, 0))
       const listener = yield* listen
       const stuck = yield* start(faulty.whim("hold", cells.shared, 2))
       yield* cells.raised(2)
@@ -1475,11 +1462,7 @@ describe("closing the pool", slow, () => {
     Effect.gen(function* () {
       const cells = new Cells()
       const pool = yield* open({ size: 2 })
-      yield* pool.use(
-        Effect.forEach(Array.from({ length: 400 }), () => faulty.whim("pass", cells.shared, 15), {
-          concurrency: "unbounded"
-        })
-      )
+      yield* pool.use(makeShort(faulty.whim("pass", cells.shared, 15)))
       const running = yield* pool.use(
         Effect.forEach([0, 2], (cell) => start(faulty.whim("hold", cells.shared, cell)))
       )

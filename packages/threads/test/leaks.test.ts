@@ -5,8 +5,7 @@
 import { NodeThreads, Remote, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
 import { Effect, Fiber, Layer, type Scope, Stream } from "effect"
-import { runProgram } from "./faults-kit.ts"
-import { Cells, eventually, faulty, open, turn, watchWorkers, within } from "./faults-kit.ts"
+import { Cells, eventually, faulty, open, runProgram, turn, watchWorkers, within } from "./faults-kit.ts"
 import { collectGarbage, moduleUrl, overThreads, start } from "./kit.ts"
 import { heap, payload } from "./modules/leaky.ts"
 

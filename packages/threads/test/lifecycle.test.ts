@@ -961,7 +961,7 @@ describe("the line", slow, () => {
   it.live("EV-78: also while they come in the turn of a reply, and were short so far", () =>
     Effect.gen(function* () {
       const cells = new Cells(1024)
-      yield* makeShort(faulty.sign("pass", new Cells(1024).shared, 2, 0))
+      yield* makeShort(faulty.sign("pass", new Cells(32_768).shared, 2, 0))
       const all = Array.from({ length: 500 }, (_, i) => i + 1)
       const scope = yield* Effect.scope
       const calls = yield* Effect.flatMap(faulty.thread(), () =>

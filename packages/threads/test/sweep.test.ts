@@ -781,6 +781,20 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between calls that are sent together: none sees what another does with the same argument", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    await knownTasks(bench)
+    const grow = (list: Array<number>): InPool<number> =>
+      ThreadPool.execute((list: Array<number>) => list.push(0), list)
+    // So that it is known how long it takes.
+    await bench.run(grow([]))
+    const list = [1]
+    const all = Array.from({ length: 4 }, () => grow(list))
+    expect(await bench.run(Effect.all(all, { concurrency: "unbounded" }))).toEqual([2, 2, 2, 2])
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("EV-78: calls that come back from a thread keep their order", async () => {
     const bench = await new Bench().open({ min: 0, max: 1 })
     await knownTasks(bench)

@@ -6,7 +6,7 @@ import { Context } from "effect"
 import * as fc from "fast-check"
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Call, type Handle, RemoteFunction } from "../src/internal/call.ts"
-import { findUncloneable, markMoved, movedIn, transferablesIn } from "../src/internal/clone.ts"
+import { findUncloneable, markMoved, takeMarks, transferablesIn } from "../src/internal/clone.ts"
 import { decodeError } from "../src/internal/decode.ts"
 import { Host } from "../src/internal/host.ts"
 import { Line } from "../src/internal/line.ts"
@@ -41,7 +41,7 @@ const callOf = ({ args = [], pinned, target = 1 }: CallOptions = {}): Call =>
     target,
     "task",
     args,
-    { pinned, wantsStream: false, unkillable: false, inline: false, movesArguments: movedIn(args).length > 0 },
+    { pinned, wantsStream: false, unkillable: false, inline: false, transfers: takeMarks(args) },
     0
   )
 
@@ -279,19 +279,19 @@ describe("what moves", () => {
     expect(transferablesIn(value, "all")).toEqual([buffer])
   })
 
-  it("is known by the value that was marked, wherever that is in what is sent", () => {
+  it("is known by the value that was marked, wherever that is in what is sent, and once", () => {
     const bytes = new Uint8Array(4)
-    expect(movedIn(bytes)).toEqual([])
+    expect(takeMarks(bytes)).toEqual([])
     expect(markMoved(bytes)).toBe(bytes)
-    expect(movedIn(bytes)).toEqual([bytes.buffer])
-    expect(movedIn([1, { deep: [bytes] }])).toEqual([bytes.buffer])
-    expect(movedIn([bytes, new Uint8Array(4), bytes])).toEqual([bytes.buffer])
-    expect(movedIn(bytes.buffer)).toEqual([])
-    expect(markMoved(5)).toBe(5)
-    expect(movedIn("text")).toEqual([])
+    expect(takeMarks([1, { deep: [bytes, new Uint8Array(4), bytes] }])).toEqual([bytes.buffer])
+    expect(takeMarks(bytes)).toEqual([])
+    markMoved(bytes)
+    expect(takeMarks(bytes.buffer)).toEqual([])
     const round: Array<unknown> = [bytes]
     round.push(round)
-    expect(movedIn(round)).toEqual([bytes.buffer])
+    expect(takeMarks(round)).toEqual([bytes.buffer])
+    expect(markMoved(5)).toBe(5)
+    expect(takeMarks("text")).toEqual([])
   })
 })
 
@@ -758,20 +758,35 @@ describe("a thread, as the pool sees it", () => {
     expect(bench.loads).toEqual(nothing)
   })
 
-  it("moves each thing to the call that it is marked for", () => {
+  it("moves each thing with the call that it is marked for", () => {
     const bench = new Bench(1)
     const { thread } = bench
     const bytes = markMoved(new Uint8Array(8))
     const { port1, port2 } = new MessageChannel()
     thread.send(callOf({ args: [bytes] }), 1)
     thread.send(callOf({ args: [{ port: port1 }] }), 1)
-    thread.send(callOf({ args: [bytes] }), 1)
     thread.flush()
     expect(bytes.byteLength).toBe(0)
     expect(new Set(bench.moved.flat())).toEqual(new Set([bytes.buffer, port1]))
-    expect(bench.turnedAway.map(([call]) => call.slot), "it cannot move twice").toEqual([2])
+    // What has moved away is not there any more.
+    thread.send(callOf({ args: [bytes.buffer] }), 1)
+    thread.flush()
+    expect(bench.turnedAway.map(([call]) => call.slot)).toEqual([2])
     expect(thread.inFlight).toBe(2)
     port2.close()
+  })
+
+  it("has calls that share nothing, also when they are sent together with the same arguments", () => {
+    const bench = new Bench(1)
+    const { thread } = bench
+    const shared = { deep: [1] }
+    for (const args of [[shared], [{ other: shared }], [1], [shared.deep]]) thread.send(callOf({ args }), 1)
+    thread.flush()
+    const [first, second, , last] = bench.posted.flatMap(callsIn).map(([, , args]) => args[0] as any)
+    expect(first).toEqual(shared)
+    expect(second.other).not.toBe(first)
+    expect(second.other.deep).not.toBe(first.deep)
+    expect(last).not.toBe(first.deep)
   })
 
   it("that has ended has nothing with it, and late replies change nothing", () => {
@@ -1026,6 +1041,17 @@ describe("the thread's side", () => {
       [3, ok]
     ])
     expect(desk.host.isQuiet).toBe(true)
+  })
+
+  it("gives results that share nothing, also when they are sent together", () => {
+    const desk = new Desk()
+    const number = desk.define(() => ((globalThis as any).workshop.kept ??= { deep: [1] }))
+    desk.send(...[1, 2, 3].flatMap(() => desk.call(number)))
+    const [first, second, third] = desk.told.map(({ value }) => value)
+    expect(first).toEqual({ deep: [1] })
+    expect(second).not.toBe(first)
+    expect(second.deep).not.toBe(first.deep)
+    expect(third).not.toBe(second)
   })
 
   it("loses no reply to one that cannot cross, and says where that cannot", () => {

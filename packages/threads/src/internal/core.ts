@@ -848,6 +848,8 @@ export class Core implements Owner {
           Effect.sync(() => {
             this.unlease(max)
             if (max === 0) for (const call of this.takeWaiting()) this.place(call)
+            // A drain may have ended between the two.
+            if (this.draining === undefined && !this.cold) this.warm()
             this.pump()
           })
         )
@@ -979,7 +981,9 @@ export class Core implements Owner {
     for (const thread of this.threads) {
       for (const call of thread.withIt) {
         if (call.state !== "sent" || call.unkillable) continue
-        const error = crashed(this.name, call, thread, thread.hasStarted(call), "killed", undefined)
+        const error = thread.hasStarted(call)
+          ? crashed(this.name, call, thread, true, "killed", undefined)
+          : new ThreadPoolClosed({ pool: this.name, task: call.name })
         this.tally.ended(thread, call, "crashed", undefined)
         this.stop(thread, call)
         call.resume(Exit.fail(error))

@@ -75,6 +75,8 @@ export class Host {
   /** Replies that were not sent. */
   private replies: Array<unknown> = []
   private transfers: Array<object> = []
+  /** Whether a reply has an object for its value. */
+  private holdsObject = false
   private repliedAt = 0
   private flushing = false
   private heapAt = 0
@@ -426,6 +428,11 @@ export class Host {
     if (this.active.get(call.slot) !== activity) return
     const moved = takeMarks(value)
     this.active.delete(call.slot)
+    // Within one message, what is the same object here is the same object there: callers must not share theirs.
+    if (typeof value === "object" && value !== null) {
+      if (this.holdsObject) this.flush()
+      this.holdsObject = true
+    }
     const now = this.environment.now()
     this.replies.push(FromThread.done, call.slot, status, value, now - activity.began, now - call.arrived)
     if (moved.length > 0) this.transfers.push(...moved)
@@ -568,6 +575,7 @@ export class Host {
     const { replies, transfers } = this
     this.replies = []
     this.transfers = []
+    this.holdsObject = false
     this.repliedAt = this.environment.now()
     try {
       this.environment.post(replies, transfers)

@@ -96,6 +96,8 @@ export class Thread {
   /** Ready to be sent. */
   private outbox: Array<unknown> = []
   private transfers: Array<object> = []
+  /** Whether a call in the outbox has an object among its arguments. */
+  private holdsObject = false
   /** Whether something in the outbox has to be looked at before it is sent. */
   private needsCare = false
   /** Functions that the thread has been told of, by number. */
@@ -234,6 +236,11 @@ export class Thread {
       }
     }
     const extra = this.owner.extra(call)
+    // Within one message, what is the same object here is the same object there: calls must not share theirs.
+    if (extra?.references !== undefined || args.some(isObject)) {
+      if (this.holdsObject) this.flush()
+      this.holdsObject = true
+    }
     this.outbox.push(ToThread.call, call.slot, sent, extra, args.length)
     for (const arg of args) {
       // A remote, or else what cannot be sent: not every platform's messages fail over it.
@@ -253,6 +260,7 @@ export class Thread {
     const { outbox, transfers } = this
     this.outbox = []
     this.transfers = []
+    this.holdsObject = false
     if (this.needsCare) return this.flushOneByOne(outbox)
     try {
       this.post(outbox, transfers)
@@ -462,6 +470,8 @@ const operands: Record<number, number> = {
 }
 
 const onObject = -1
+
+const isObject = (value: unknown): boolean => typeof value === "object" && value !== null
 
 const estimateOf = ({ target }: Call): number => (target instanceof RemoteFunction ? target.estimate : 0)
 
