@@ -833,6 +833,36 @@ describe("nothing waits behind what takes long", slow, () => {
   )
 })
 
+describe("replies do not wait for what comes after them", slow, () => {
+  it.live("the reply of a call on an object does not wait for the next one", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const thing = yield* ThreadPool.proxy(faulty, "Thing", [cells.shared])
+      yield* moment
+      const first = yield* start(thing.sleep(0, 5))
+      const second = yield* start(thing.hold(2))
+      yield* cells.raised(2)
+      expect(yield* within("the first", Fiber.join(first))).toBe(1)
+      cells.raise(3)
+      expect(yield* within("the second", Fiber.join(second))).toBe(1)
+    }).pipe(overThreads())
+  )
+
+  it.live("the reply of a call does not wait for one that was sent with it", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      yield* makeShort(faulty.whim("pass", cells.shared, 8))
+      yield* moment
+      const first = yield* start(faulty.whim("pass", cells.shared, 0))
+      const second = yield* start(faulty.whim("hold", cells.shared, 2))
+      yield* cells.raised(2)
+      expect(yield* within("the first", Fiber.join(first))).toBe(1)
+      cells.raise(3)
+      expect(yield* within("the second", Fiber.join(second))).toBe(1)
+    }).pipe(overThreads())
+  )
+})
+
 describe("calls that must not be killed", slow, () => {
   it.effect(
     "the thread is put into quarantine after killGrace, replaced at once, and ends after the task",

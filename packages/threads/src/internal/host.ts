@@ -30,6 +30,9 @@ export interface Environment {
 /** Replies do not wait for others longer than this before the next task begins, in milliseconds. */
 const replyWithin = 0.1
 
+/** What is left of an object's estimate after each shorter call. */
+const fading = 0.9
+
 /** Pauses between two readings of the heap, in milliseconds. */
 const heapPause = 100
 
@@ -188,7 +191,6 @@ export class Host {
       const call = this.waiting[this.first]!
       this.waiting[this.first++] = undefined!
       this.begin(call, undefined)
-      if (this.replies.length > 0 && this.environment.now() - this.repliedAt > replyWithin) this.flush()
     }
     if (this.first === this.waiting.length) {
       this.waiting.length = this.first = 0
@@ -205,11 +207,20 @@ export class Host {
 
   private begin(call: Call, object: ObjectEntry | undefined): void {
     if (!this.claim(call)) return this.turnAway(call, Status.withdrawn)
+    this.flushBefore(object)
     const activity = new Activity(this, this.config, this.memory, call, object)
     if (object !== undefined) object.busy = true
     else this.running++
     this.active.set(call.slot, activity)
     activity.enter(() => this.invoke(activity))
+  }
+
+  /** Lets replies go that would wait too long for the end of what is about to begin. */
+  private flushBefore(object: ObjectEntry | undefined): void {
+    if (this.replies.length === 0) return
+    // The pool sends plain calls ahead only if they are short; of calls on objects it knows nothing.
+    const mayTakeLong = object !== undefined && object.estimate > replyWithin
+    if (mayTakeLong || this.environment.now() - this.repliedAt > replyWithin) this.flush()
   }
 
   private claim({ slot }: Call): boolean {
@@ -437,7 +448,12 @@ export class Host {
     this.replies.push(FromThread.done, call.slot, status, value, now - activity.began, now - call.arrived)
     if (moved.length > 0) this.transfers.push(...moved)
     if (object === undefined) this.running--
-    else this.next(object)
+    else {
+      const ran = now - activity.began
+      object.estimate =
+        ran >= object.estimate || object.estimate === Infinity ? ran : object.estimate * fading
+      this.next(object)
+    }
   }
 
   private next(object: ObjectEntry): void {
@@ -504,6 +520,7 @@ export class Host {
         wrap: options.wrap,
         dispose: options.dispose === true || options.stream === true,
         sent: 0,
+        estimate: Infinity,
         busy: false,
         serving: false,
         waiting: [],
@@ -638,6 +655,8 @@ interface ObjectEntry {
   readonly dispose: boolean
   /** How often it has been sent to the pool, less what the pool has let go of. */
   sent: number
+  /** About how long a call on it takes, in milliseconds: the longest of late, which wanes. */
+  estimate: number
   /** Whether a call on it is under way. */
   busy: boolean
   /** Whether its calls are being begun one after the other. */
