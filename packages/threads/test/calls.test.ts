@@ -233,7 +233,7 @@ describe.each(places)("$name", ({ layer, name }) => {
         const refused = [
           taskFailed(ThreadPool.execute(Math.max, 1, 2)),
           taskFailed(ThreadPool.execute(add.bind(undefined, 1), 2)),
-          taskFailed(ThreadPool.execute(parseInt as (text: string) => number, "1"))
+          taskFailed(ThreadPool.execute(parseInt, "1"))
         ]
         for (const refusal of refused) {
           const error = yield* refusal
@@ -695,13 +695,11 @@ describe.each(places)("$name", ({ layer, name }) => {
           const shared = new Shared(2)
           const asked = new Shared(1)
           const reader = yield* start(
-            Stream.runForEachArray(
-              make(shared.cells) as Stream.Stream<number, ThreadError.ThreadError, ThreadPool.ThreadPool>,
-              () =>
-                Effect.suspend(() => {
-                  asked.set(asked.get() + 1)
-                  return Effect.never
-                })
+            Stream.runForEachArray(make(shared.cells), () =>
+              Effect.suspend(() => {
+                asked.set(asked.get() + 1)
+                return Effect.never
+              })
             )
           )
           yield* asked.until(1)
@@ -723,11 +721,7 @@ describe.each(places)("$name", ({ layer, name }) => {
       Effect.gen(function* () {
         for (const make of [generators.counted, generators.countedAsync, effects.counted]) {
           const shared = new Shared(2)
-          const stream = make(shared.cells) as Stream.Stream<
-            number,
-            ThreadError.ThreadError,
-            ThreadPool.ThreadPool
-          >
+          const stream = make(shared.cells)
           expect(yield* Stream.runCollect(Stream.take(stream, 3))).toHaveLength(3)
           yield* shared.until(1, 1)
           const made = shared.get(0)
@@ -743,11 +737,7 @@ describe.each(places)("$name", ({ layer, name }) => {
       Effect.gen(function* () {
         for (const make of [generators.counted, generators.countedAsync, effects.counted]) {
           const shared = new Shared(2)
-          const stream = make(shared.cells) as Stream.Stream<
-            number,
-            ThreadError.ThreadError,
-            ThreadPool.ThreadPool
-          >
+          const stream = make(shared.cells)
           const error = yield* failureOf(Stream.runForEach(stream, () => Effect.fail("enough")))
           expect(error).toBe("enough")
           yield* shared.until(1, 1)
@@ -811,7 +801,7 @@ describe.each(places)("$name", ({ layer, name }) => {
       Effect.gen(function* () {
         for (const make of [effects.dieAfter, generators.throwAfter, generators.throwAfterAsync]) {
           const seen: Array<number> = []
-          const stream = make(5) as Stream.Stream<number, ThreadError.ThreadError, ThreadPool.ThreadPool>
+          const stream = make(5)
           const error = yield* taskFailed(Stream.runForEach(stream, (n) => Effect.sync(() => seen.push(n))))
           expect(error).toMatchObject({ className: "RangeError", reason: "no more" })
           expect(seen).toEqual(upTo(5))

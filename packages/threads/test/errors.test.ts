@@ -368,7 +368,12 @@ describe.each(places)("$name", ({ layer }) => {
 
     it.live("fails as well for execute, methods and constructors", () =>
       Effect.gen(function* () {
-        const sent = yield* notCloneable(ThreadPool.execute((f: unknown) => f, (() => 1) as unknown))
+        const sent = yield* notCloneable(
+          ThreadPool.execute(
+            (f: unknown) => f,
+            () => 1
+          )
+        )
         expect(sent.path).toBe("arguments[0]")
         const made = yield* notCloneable(ThreadPool.proxy(objects, "Counter", [(() => 1) as never]))
         expect(made).toMatchObject({ path: "arguments[0]", task: "new Counter" })
@@ -383,10 +388,7 @@ describe.each(places)("$name", ({ layer }) => {
       Effect.gen(function* () {
         const results = yield* Effect.forEach(
           upTo(200),
-          (n) =>
-            n % 10 === 0
-              ? Effect.as(notCloneable(plain.echo({ n, f: () => 1 } as never)), -n)
-              : plain.echo(n),
+          (n) => (n % 10 === 0 ? Effect.as(notCloneable(plain.echo({ n, f: () => 1 })), -n) : plain.echo(n)),
           { concurrency: "unbounded" }
         )
         expect(results).toEqual(upTo(200).map((n) => (n % 10 === 0 ? -n : n)))
@@ -461,7 +463,7 @@ describe.each(places)("$name", ({ layer }) => {
         const error = yield* notCloneable(
           ThreadPool.execute(async () => {
             await Promise.resolve()
-            return { later: { run: () => 1 } } as unknown
+            return { later: { run: () => 1 } }
           })
         )
         expect(error.path).toBe("result.later.run")

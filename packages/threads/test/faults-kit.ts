@@ -27,8 +27,10 @@ const bound = 20_000
 const realClock = Context.get(Context.empty(), Clock.Clock)
 
 /** Runs an effect in real time, whatever the clock of the test is: threads live in real time. */
-export const inRealTime: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> =
-  Effect.provideService(Clock.Clock, realClock)
+const inRealTime: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  Clock.Clock,
+  realClock
+)
 
 /** Waits until something holds. Dies when it does not come to hold. */
 export const eventually = <E = never, R = never>(
@@ -92,7 +94,7 @@ export class Cells {
   }
 
   slice(from: number, to: number): ReadonlyArray<number> {
-    return [...this.shared.slice(from, to)]
+    return Array.from(this.shared.slice(from, to))
   }
 }
 

@@ -4,7 +4,7 @@
  */
 import { NodeThreads, Remote, type ThreadError, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
+import { Cause, Duration, Effect, Exit, Fiber, Layer, Logger, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import {
   Cells,
@@ -443,10 +443,7 @@ describe("objects and streams of a thread that ended", slow, () => {
     Effect.gen(function* () {
       const thing = yield* ThreadPool.proxy(faulty, "Thing")
       yield* crashed(thing.exit())
-      const call = ThreadPool.execute(
-        (thing: { readonly cells: Int32Array }) => thing.cells.length,
-        thing as never
-      )
+      const call = ThreadPool.execute((thing: { readonly cells: Int32Array }) => thing.cells.length, thing)
       expect(yield* failureOf(call)).toMatchObject({ _tag: "StaleRemote", reason: "threadEnded" })
     }).pipe(overThreads())
   )
@@ -1632,17 +1629,33 @@ describe("closing the pool", slow, () => {
 // -----------------------------------------------------------------------------
 
 describe("objects whose disposal fails", slow, () => {
-  for (const name of ["Undisposable", "UndisposableLater", "Unaskable", "Clinging"] as const) {
+  const names = ["Undisposable", "UndisposableLater", "Unaskable", "Clinging"] as const
+  for (const name of names) {
     it.live(`${name}: nobody fails, and the thread lives on without the object`, () =>
       Effect.gen(function* () {
         const cells = new Cells()
-        const thread = yield* Effect.scoped(
+        const used = Effect.scoped(
           Effect.flatMap(ThreadPool.proxy(faulty, name, [cells.shared]), (thing) => thing.thread())
         )
+        const thread = yield* within("the scope of the proxy", used)
         yield* cells.raised(0)
         for (let i = 0; i < 3; i++) expect(yield* within("the next call", faulty.thread())).toBe(thread)
         expect(yield* ThreadPool.stats).toMatchObject({ crashes: 0, threads: [{ objects: 0 }] })
-      }).pipe(overThreads())
+      }).pipe(overThreads({ killGrace: 100 }), Effect.provide(Logger.layer([])))
+    )
+
+    it.live(`${name}: the pool closes although it is still there`, () =>
+      Effect.gen(function* () {
+        const cells = new Cells()
+        const workers = yield* watchWorkers
+        const pool = yield* open({ size: 1 })
+        const scope = yield* Scope.make()
+        yield* Scope.provide(pool.use(ThreadPool.proxy(faulty, name, [cells.shared])), scope)
+        yield* pool.close
+        expect(workers.history).toBe("+-")
+        yield* within("the scope of the proxy", Scope.close(scope, Exit.void))
+        expect(cells.get(0)).toBe(1)
+      }).pipe(Effect.provide(Logger.layer([])))
     )
   }
 })

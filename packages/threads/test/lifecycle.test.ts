@@ -435,6 +435,20 @@ describe("resize", slow, () => {
     }).pipe(overThreads({ size: 2 }))
   )
 
+  it.live("fewer and more again: a thread that was to go, and that its object kept, takes calls again", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const things = yield* Effect.forEach([1, 2], () => ThreadPool.proxy(faulty, "Thing"))
+      yield* ThreadPool.resize(1)
+      yield* ThreadPool.resize(2)
+      const calls = yield* holders(cells, 2)
+      yield* begun(cells, 0, 1)
+      letGo(cells, 0, 1)
+      yield* Effect.forEach(calls, Fiber.join)
+      expect(new Set(yield* Effect.forEach(things, (thing) => thing.thread())).size).toBe(2)
+    }).pipe(overThreads({ size: 2 }))
+  )
+
   it.live("a plain number is the new max, and lowers min where that is above it", () =>
     Effect.gen(function* () {
       yield* ThreadPool.resize(2)

@@ -745,6 +745,28 @@ describe("in threads", () => {
     }).pipe(overThreads({ size: 2 }))
   )
 
+  it.live(
+    "one that is released while a call waits that it is an argument of is told as such, if it is gone",
+    () =>
+      Effect.gen(function* () {
+        const shared = new Shared(2)
+        const scope = yield* Scope.make()
+        const counter = yield* Scope.provide(ThreadPool.proxy(objects, "Counter", [5]), scope)
+        const held = yield* start(plain.beginAndBlock(shared.cells))
+        yield* shared.until(1)
+        const waiting = yield* start(Effect.exit(objects.readCount(counter)))
+        yield* eventuallyStats("it waits in the thread", (stats) => stats.running === 2)
+        const closed = yield* start(Scope.close(scope, Exit.void))
+        expect((yield* staleRemote(counter.count)).reason).toBe("released")
+        shared.set(1, 1)
+        yield* Fiber.join(held)
+        yield* Fiber.join(closed)
+        const exit = yield* Fiber.join(waiting)
+        if (Exit.isSuccess(exit)) expect(exit.value).toBe(5)
+        else expect((yield* staleRemote(Effect.failCause(exit.cause))).reason).toBe("released")
+      }).pipe(overThreads())
+  )
+
   it.live("when its thread has ended a remote says so, and a new one can be made", () =>
     Effect.gen(function* () {
       const counter = yield* ThreadPool.proxy(objects, "Counter", [1])

@@ -88,7 +88,8 @@ class World {
   async step(): Promise<boolean> {
     for (let turns = 0; turns < 2; turns++) {
       // A module may have to be loaded.
-      for (let left = 100_000; this.scheduler.isIdle && this.platform.isAtWork && left > 0; left--) await turn()
+      for (let left = 100_000; this.scheduler.isIdle && this.platform.isAtWork && left > 0; left--)
+        await turn()
       if (this.scheduler.runOne()) {
         await undefined
         return true
@@ -175,7 +176,8 @@ class FakeThread {
         Effect.contextWith((context: Context.Context<any>) =>
           Effect.callback<never, WorkerError>((resume) => {
             this.state = "up"
-            this.tell = (message) => void Effect.runForkWith(context)(handler(message) as Effect.Effect<unknown>)
+            this.tell = (message) =>
+              void Effect.runForkWith(context)(handler(message) as Effect.Effect<unknown>)
             this.end = (error) => resume(Effect.fail(error))
             return Effect.callback<void>((closed) => {
               this.world.scheduler.add(() => {
@@ -270,7 +272,9 @@ class FakePlatform {
           Effect.flatMap(Spawner, (spawn) =>
             this.starts === "failing"
               ? Effect.fail(
-                  new WorkerError({ reason: new WorkerSendError({ message: "no thread", cause: new Error("no thread") }) })
+                  new WorkerError({
+                    reason: new WorkerSendError({ message: "no thread", cause: new Error("no thread") })
+                  })
                 )
               : Effect.succeed((spawn as (id: number) => FakeThread)(id).worker)
           )
@@ -372,7 +376,8 @@ class Bench {
     expect(idle).toBe(size)
     expect(size).toBeLessThanOrEqual(stats.max)
     expect(this.platform.up.length, "as many threads as the pool says").toBe(size)
-    for (const { objects, running } of threads) expect({ objects, running }).toEqual({ objects: 0, running: 0 })
+    for (const { objects, running } of threads)
+      expect({ objects, running }).toEqual({ objects: 0, running: 0 })
     for (const thread of this.platform.up) expect(thread.has).toEqual({ objects: 0, tasks: 0, isQuiet: true })
     this.checkTotals(stats)
   }
@@ -494,7 +499,11 @@ const scenarios: Record<string, Scenario> = {
 const killGrace = 1000
 
 /** Runs the operation, interrupts it after so many steps, and lets everything come to rest. Gives how many there were. */
-const interruptAfter = async (scenario: Scenario, operation: InPool<unknown>, steps: number): Promise<number> => {
+const interruptAfter = async (
+  scenario: Scenario,
+  operation: InPool<unknown>,
+  steps: number
+): Promise<number> => {
   globalThis.workshop = new Workshop()
   const bench = await new Bench(3).open({ killGrace, ...scenario.options })
   const { platform, world } = bench
@@ -528,7 +537,8 @@ const interruptAfter = async (scenario: Scenario, operation: InPool<unknown>, st
   do await bench.rest()
   while (goOn())
   expect(fiber.pollUnsafe(), "the caller has ended").toBeDefined()
-  for (const other of others) expect(other.pollUnsafe()?._tag, "nobody else has been interrupted").toBe("Success")
+  for (const other of others)
+    expect(other.pollUnsafe()?._tag, "nobody else has been interrupted").toBe("Success")
   // Threads that stood still have all gone on: none has had to be stopped.
   platform.starts = "at once"
   await world.advance(2 * killGrace)
@@ -799,7 +809,12 @@ describe("a race", () => {
     const bench = await new Bench().open({ min: 0, max: 1 })
     await knownTasks(bench)
     // So that the thread gives its slots in another order than that of their numbers.
-    await bench.run(Effect.all(Array.from({ length: 6 }, () => double(1)), { concurrency: "unbounded" }))
+    await bench.run(
+      Effect.all(
+        Array.from({ length: 6 }, () => double(1)),
+        { concurrency: "unbounded" }
+      )
+    )
     const first = await bench.start(later("a"))
     const ids = ["b", "c", "d", "e", "f"]
     const fibers = ids.map((id) => bench.fork(marks(id)))
@@ -839,7 +854,10 @@ describe("a race", () => {
     succeeded(ahead)
     succeeded(sent)
     expect(globalThis.workshop.begun.filter((id) => id === "b" || id === "c")).toEqual(["b", "c"])
-    expect(failed(await bench.start(thing.name()))).toMatchObject({ _tag: "StaleRemote", reason: "threadEnded" })
+    expect(failed(await bench.start(thing.name()))).toMatchObject({
+      _tag: "StaleRemote",
+      reason: "threadEnded"
+    })
     fiber.interruptUnsafe()
     globalThis.workshop.waiting.clear()
     await bench.checkRest()
@@ -964,35 +982,43 @@ describe("a race", () => {
     await bench.close()
   })
 
-  it("between a drain and a call on an object at each step: the call ends in some way", { timeout: 60_000 }, async () => {
-    const callAfter = async (steps: number): Promise<number> => {
-      globalThis.workshop = new Workshop()
-      const bench = await new Bench(3).open({ size: 1 })
-      const { fiber, thing } = await held(bench, "x")
-      const drain = bench.fork(ThreadPool.drain)
-      let done = 0
-      while (done < steps && (await bench.world.step())) done++
-      const call = bench.fork(thing.name())
-      await bench.rest()
-      const exit = call.pollUnsafe()
-      expect(exit, "the caller has heard").toBeDefined()
-      if (Exit.isFailure(exit!)) expect(withThread).toContain(failed(call)._tag)
-      expect(drain.pollUnsafe()?._tag).toBe("Success")
-      fiber.interruptUnsafe()
-      expect(await bench.run(double(1))).toBe(2)
-      await bench.checkRest()
-      await bench.close()
-      return done
+  it(
+    "between a drain and a call on an object at each step: the call ends in some way",
+    { timeout: 60_000 },
+    async () => {
+      const callAfter = async (steps: number): Promise<number> => {
+        globalThis.workshop = new Workshop()
+        const bench = await new Bench(3).open({ size: 1 })
+        const { fiber, thing } = await held(bench, "x")
+        const drain = bench.fork(ThreadPool.drain)
+        let done = 0
+        while (done < steps && (await bench.world.step())) done++
+        const call = bench.fork(thing.name())
+        await bench.rest()
+        const exit = call.pollUnsafe()
+        expect(exit, "the caller has heard").toBeDefined()
+        if (Exit.isFailure(exit!)) expect(withThread).toContain(failed(call)._tag)
+        expect(drain.pollUnsafe()?._tag).toBe("Success")
+        fiber.interruptUnsafe()
+        expect(await bench.run(double(1))).toBe(2)
+        await bench.checkRest()
+        await bench.close()
+        return done
+      }
+      const most = await callAfter(Infinity)
+      for (let steps = 0; steps < most; steps++) await callAfter(steps)
     }
-    const most = await callAfter(Infinity)
-    for (let steps = 0; steps < most; steps++) await callAfter(steps)
-  })
+  )
 
   it("EV-87, EV-88: between a drain and a new size: what was there ends, what came meanwhile runs afterwards", async () => {
     for (const size of [0, 1, 3]) {
       globalThis.workshop = new Workshop()
       const bench = await new Bench().open({ size: 2 })
-      const running = [await bench.start(later("a")), await bench.start(later("b")), await bench.start(later("c"))]
+      const running = [
+        await bench.start(later("a")),
+        await bench.start(later("b")),
+        await bench.start(later("c"))
+      ]
       const drain = await bench.start(ThreadPool.drain)
       const held = [await bench.start(double(1)), await bench.start(double(2))]
       const { calls, pending, running: with_ } = await bench.stats()

@@ -177,13 +177,18 @@ type Wrapping = (inner: unknown) => readonly [outer: unknown, step: string]
 
 const wrappings: fc.Arbitrary<Wrapping> = fc.oneof(
   fc.constantFrom("a", "user", "$x1").map((key): Wrapping => (_) => [{ first: 1, [key]: _ }, `.${key}`]),
-  fc
-    .constantFrom("a-b", "1x", "", "it's", 'q"')
-    .map((key): Wrapping => (_) => [{ [key]: _, last: 1 }, `[${JSON.stringify(key)}]`]),
+  fc.constantFrom("a-b", "1x", "", "it's", 'q"').map((key): Wrapping => (_) => [
+    { [key]: _, last: 1 },
+    `[${JSON.stringify(key)}]`
+  ]),
   fc.nat(3).map((i): Wrapping => (_) => [[...Array<number>(i).fill(0), _, "x"], `[${i}]`]),
-  fc
-    .constantFrom("k", "a b")
-    .map((key): Wrapping => (_) => [new Map([["other", 1 as unknown], [key, _]]), `.get(${JSON.stringify(key)})`]),
+  fc.constantFrom("k", "a b").map((key): Wrapping => (_) => [
+    new Map([
+      ["other", 1 as unknown],
+      [key, _]
+    ]),
+    `.get(${JSON.stringify(key)})`
+  ]),
   fc.constant<Wrapping>((_) => [new Map([[1, _]]), ".values[0]"]),
   fc.constant<Wrapping>((_) => [new Map([[_, 1]]), ".keys[0]"]),
   fc.constant<Wrapping>((_) => [new Set([0, _]), ".values[1]"]),
@@ -532,70 +537,79 @@ const threadSteps: fc.Arbitrary<ThreadStep> = fc.oneof(
 describe("a thread, as the pool sees it", () => {
   it("knows at each moment what is with it, and what that weighs", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 3 }), fc.array(threadSteps, { maxLength: 80, size: "max" }), (most, program) => {
-        const bench = new Bench(most)
-        const { thread } = bench
-        const handle = handleIn(thread)
-        /** What has a slot: by its slot, as the thread will reply. */
-        const taken = new Map<number, { call: Call; load: number; state: "queued" | "begun" | "withdrawn" }>()
-        const ended: Array<Call> = []
-        const pick = (which: number) => [...taken.values()][which % Math.max(1, taken.size)]
-        for (const step of program) {
-          const it = step.do === "send" ? undefined : pick(step.which)
-          switch (step.do) {
-            case "send": {
-              const call = callOf({
-                target: functionOf(step.estimate),
-                ...(step.pinned ? { pinned: handle } : {})
-              })
-              thread.send(call, 1)
-              expect(taken.has(call.slot), "a slot that was taken was given away").toBe(false)
-              taken.set(call.slot, { call, load: step.pinned ? -1 : step.estimate, state: "queued" })
-              break
+      fc.property(
+        fc.integer({ min: 1, max: 3 }),
+        fc.array(threadSteps, { maxLength: 80, size: "max" }),
+        (most, program) => {
+          const bench = new Bench(most)
+          const { thread } = bench
+          const handle = handleIn(thread)
+          /** What has a slot: by its slot, as the thread will reply. */
+          const taken = new Map<
+            number,
+            { call: Call; load: number; state: "queued" | "begun" | "withdrawn" }
+          >()
+          const ended: Array<Call> = []
+          const pick = (which: number) => [...taken.values()][which % Math.max(1, taken.size)]
+          for (const step of program) {
+            const it = step.do === "send" ? undefined : pick(step.which)
+            switch (step.do) {
+              case "send": {
+                const call = callOf({
+                  target: functionOf(step.estimate),
+                  ...(step.pinned ? { pinned: handle } : {})
+                })
+                thread.send(call, 1)
+                expect(taken.has(call.slot), "a slot that was taken was given away").toBe(false)
+                taken.set(call.slot, { call, load: step.pinned ? -1 : step.estimate, state: "queued" })
+                break
+              }
+              case "begin":
+                if (it === undefined) break
+                expect(bench.begin(it.call.slot)).toBe(it.state === "queued")
+                if (it.state === "queued") it.state = "begun"
+                break
+              case "reply":
+                if (it === undefined || it.state === "queued") break
+                thread.flush()
+                taken.delete(it.call.slot)
+                if (it.state === "begun") ended.push(it.call)
+                bench.reply(it.call.slot, it.state === "begun" ? Status.ok : Status.withdrawn)
+                break
+              case "withdraw":
+                if (it === undefined || it.state === "withdrawn") break
+                expect(thread.withdraw(it.call)).toBe(it.state === "queued")
+                if (it.state === "queued") it.state = "withdrawn"
+                break
+              case "abort":
+                if (it === undefined || it.state === "withdrawn") break
+                thread.abort(it.call)
+                break
+              case "flush":
+                thread.flush()
+                break
             }
-            case "begin":
-              if (it === undefined) break
-              expect(bench.begin(it.call.slot)).toBe(it.state === "queued")
-              if (it.state === "queued") it.state = "begun"
-              break
-            case "reply":
-              if (it === undefined || it.state === "queued") break
-              thread.flush()
-              taken.delete(it.call.slot)
-              if (it.state === "begun") ended.push(it.call)
-              bench.reply(it.call.slot, it.state === "begun" ? Status.ok : Status.withdrawn)
-              break
-            case "withdraw":
-              if (it === undefined || it.state === "withdrawn") break
-              expect(thread.withdraw(it.call)).toBe(it.state === "queued")
-              if (it.state === "queued") it.state = "withdrawn"
-              break
-            case "abort":
-              if (it === undefined || it.state === "withdrawn") break
-              thread.abort(it.call)
-              break
-            case "flush":
-              thread.flush()
-              break
+            const others = [...taken.values()].filter(({ load }) => load !== -1)
+            const live = [...taken.values()]
+              .filter(({ state }) => state !== "withdrawn")
+              .map(({ call }) => call)
+            expect(thread.inFlight).toBe(taken.size)
+            expect(thread.unpinned).toBe(others.length)
+            expect(thread.load).toBeCloseTo(others.reduce((sum, { load }) => sum + load, 0))
+            expect(new Set(thread.withIt)).toEqual(new Set(live))
+            for (const { call, state } of taken.values()) {
+              expect(thread.has(call)).toBe(state !== "withdrawn")
+              if (state !== "withdrawn") expect(thread.hasStarted(call)).toBe(state === "begun")
+            }
           }
-          const others = [...taken.values()].filter(({ load }) => load !== -1)
-          const live = [...taken.values()].filter(({ state }) => state !== "withdrawn").map(({ call }) => call)
-          expect(thread.inFlight).toBe(taken.size)
-          expect(thread.unpinned).toBe(others.length)
-          expect(thread.load).toBeCloseTo(others.reduce((sum, { load }) => sum + load, 0))
-          expect(new Set(thread.withIt)).toEqual(new Set(live))
+          expect(bench.ends.map(([call]) => call)).toEqual(ended)
           for (const { call, state } of taken.values()) {
-            expect(thread.has(call)).toBe(state !== "withdrawn")
-            if (state !== "withdrawn") expect(thread.hasStarted(call)).toBe(state === "begun")
+            bench.reply(call.slot, state === "withdrawn" ? Status.withdrawn : Status.ok)
           }
+          expect(bench.loads).toEqual(nothing)
+          expect(thread.busySince).toBeUndefined()
         }
-        expect(bench.ends.map(([call]) => call)).toEqual(ended)
-        for (const { call, state } of taken.values()) {
-          bench.reply(call.slot, state === "withdrawn" ? Status.withdrawn : Status.ok)
-        }
-        expect(bench.loads).toEqual(nothing)
-        expect(thread.busySince).toBeUndefined()
-      }),
+      ),
       { numRuns: 300 }
     )
   })
@@ -900,9 +914,7 @@ class Desk {
 
   /** What the pool does to have a call not begun. */
   withdraw(slot: number): boolean {
-    return (
-      Atomics.compareExchange(this.memory!, cellOf(slot), Cell.queued, Cell.withdrawn) === Cell.queued
-    )
+    return Atomics.compareExchange(this.memory!, cellOf(slot), Cell.queued, Cell.withdrawn) === Cell.queued
   }
 
   /** What the pool does when nobody wants the result. */
@@ -946,7 +958,10 @@ class Desk {
 
   /** Makes an object. */
   async make(className: string, ...args: ReadonlyArray<unknown>): Promise<number> {
-    return this.makeWith({ op: "create", url: moduleUrl("workshop").href, name: className, wrap: undefined }, ...args)
+    return this.makeWith(
+      { op: "create", url: moduleUrl("workshop").href, name: className, wrap: undefined },
+      ...args
+    )
   }
 
   async makeWith(target: Target, ...args: ReadonlyArray<unknown>): Promise<number> {
@@ -1117,7 +1132,7 @@ describe("the thread's side", () => {
     const number = desk.define(function (this: any) {
       const { signal } = this
       const before = [this.aborted, signal.aborted]
-      globalThis.workshop.later(0)
+      void globalThis.workshop.later(0)
       return [...before, this.aborted, signal.aborted]
     })
     desk.send(...desk.call(number))
@@ -1266,10 +1281,12 @@ describe("the thread's side", () => {
             desk.send(...calls.slice(sent, sent + count).flat())
             sent += count
             for (let i = 0; i < Math.min(sent, calls.length); i++) {
-              if (program[i]!.withdraw && choices.next().value! % 2 === 0 && desk.withdraw(i + 1)) withdrawals.add(i)
+              if (program[i]!.withdraw && choices.next().value! % 2 === 0 && desk.withdraw(i + 1))
+                withdrawals.add(i)
             }
             const ids = [...waiting.keys()] as Array<number>
-            if (ids.length > 0 && choices.next().value! % 2 === 0) end(ids[choices.next().value! % ids.length]!)
+            if (ids.length > 0 && choices.next().value! % 2 === 0)
+              end(ids[choices.next().value! % ids.length]!)
             await Promise.resolve()
           }
           function end(id: number): void {
@@ -1554,7 +1571,8 @@ describe("the thread's side", () => {
     let heap = 5
     const desk = new Desk({ heapUsed: () => heap })
     const number = desk.define(() => 1)
-    const heaps = () => desk.messages.flat().filter((_, i, all) => all[i - 1] === FromThread.heap && i % 2 === 1)
+    const heaps = () =>
+      desk.messages.flat().filter((_, i, all) => all[i - 1] === FromThread.heap && i % 2 === 1)
     desk.now = 1000
     desk.send(...desk.call(number))
     heap = 6

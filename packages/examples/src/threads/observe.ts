@@ -51,7 +51,7 @@ const tell = (event: ThreadEvent.ThreadEvent): Effect.Effect<void> => {
 type Told = Stream.Success<typeof ThreadPool.events>
 
 const isOfCalls = (event: Told): event is ThreadEvent.ThreadEvent =>
-  ["CallEnded", "CallsDropped", "ThreadCrashed", "ThreadKilled"].includes(event._tag)
+  ["CallEnded", "ThreadCrashed", "ThreadKilled"].includes(event._tag)
 
 /** Runs a program on a pool of threads, from its first thread to its last. */
 export const observeThreads = Effect.fnUntraced(function* <A, E, E2, R, R2>(
@@ -64,13 +64,11 @@ export const observeThreads = Effect.fnUntraced(function* <A, E, E2, R, R2>(
 
   const inside = Effect.gen(function* () {
     const calls: Array<Call> = []
-    let missed = 0
     const listener = yield* Stream.filter(ThreadPool.events, isOfCalls).pipe(
       Stream.tap(tell),
       Stream.runForEach((event) =>
         Effect.sync(() => {
           if (event._tag === "CallEnded") calls.push(event)
-          if (event._tag === "CallsDropped") missed += event.count
         })
       ),
       // It ends with the pool, which is later than the program.
@@ -78,14 +76,14 @@ export const observeThreads = Effect.fnUntraced(function* <A, E, E2, R, R2>(
     )
     const result = yield* Effect.raceFirst(program, tick(ticks))
     const atRest = yield* comeToRest(ThreadPool.stats)
-    return { result, atRest, calls: Effect.map(Fiber.join(listener), () => ({ calls, missed })) }
+    return { result, atRest, calls: Effect.as(Fiber.join(listener), calls) }
   })
 
   const observed = yield* observe(Effect.provide(inside, threads))
   const { atRest, result } = observed.result
-  const { calls, missed } = yield* observed.result.calls
+  const calls = yield* observed.result.calls
   const left = workers.filter((worker) => worker.threadId !== -1).length
-  return { result, pools: observed.pools, atRest, calls, missed, ticks, workers: workers.length, left }
+  return { result, pools: observed.pools, atRest, calls, ticks, workers: workers.length, left }
 })
 
 /** The threads that this process starts from now on, as Node tells them. */

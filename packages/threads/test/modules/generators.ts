@@ -68,7 +68,7 @@ export function* spin(cells: Int32Array): Generator<number> {
   }
 }
 
-export function* withFunction(): Generator<unknown> {
+export function* withFunction(): Generator {
   yield 1
   yield { inner: [() => 1] }
   yield 3

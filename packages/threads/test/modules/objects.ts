@@ -283,7 +283,7 @@ export class Multiplier {
   constructor(factor: number) {
     const multiply = (n: number): number => n * factor
     // oxlint-disable-next-line no-constructor-return
-    return Object.assign(multiply, { factor }) as unknown as Multiplier
+    return Object.assign(multiply, { factor })
   }
 }
 

@@ -1,5 +1,8 @@
 // Small programs, each of which must end by itself. The first argument says which.
-import { Effect, Stream } from "effect"
+import { Effect, Fiber, Schedule, Stream } from "effect"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 
 const faulty = ThreadPool.module<typeof import("./faulty.ts")>(new URL("./faulty.ts", import.meta.url))
@@ -76,6 +79,58 @@ const programs: Record<string, Effect.Effect<unknown, unknown>> = {
     ),
     NodeThreads.layer({ ...options, killGrace: "10 millis", closeTimeout: "10 millis" })
   ),
+
+  /** The same when the pool closes long before it would be known that the task does not stop. */
+  closesOnQuarantined: Effect.provide(
+    Effect.scoped(
+      Effect.gen(function* () {
+        yield* Effect.forkScoped(ThreadPool.unkillable(faulty.hold(cells, 0)))
+        yield* begun(0)
+      })
+    ),
+    NodeThreads.layer({ ...options, closeTimeout: "10 millis" })
+  ),
+
+  /** The same, and somebody outside of the program still waits for it. */
+  closesOnUnkillable: Effect.provide(
+    Effect.gen(function* () {
+      yield* Effect.forkDetach(ThreadPool.unkillable(faulty.hold(cells, 0)))
+      yield* begun(0)
+    }),
+    NodeThreads.layer({ ...options, closeTimeout: "10 millis" })
+  ),
+
+  /** A thread is up, others cannot be started, and calls wait. */
+  cannotGrow: Effect.gen(function* () {
+    const folder = mkdtempSync(join(tmpdir(), "cenote-threads-"))
+    const entry = join(folder, "entry.mjs")
+    writeFileSync(entry, `import ${JSON.stringify(new URL("../../src/worker.ts", import.meta.url).href)}`)
+    yield* Effect.gen(function* () {
+      const running = yield* Effect.forkScoped(faulty.hold(cells, 0), { startImmediately: true })
+      yield* begun(0)
+      rmSync(folder, { recursive: true })
+      const waiting = yield* Effect.forkScoped(faulty.thread(), { startImmediately: true })
+      const failures = Effect.map(ThreadPool.stats, (_) => _.failures)
+      yield* Effect.repeat(Effect.andThen(Effect.sleep(5), failures), { until: (_) => _ >= 4 })
+      Atomics.store(cells, 1, 1)
+      Atomics.notify(cells, 1)
+      yield* Fiber.join(running)
+      yield* Fiber.join(waiting)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        NodeThreads.layer({
+          ...options,
+          size: undefined,
+          min: 1,
+          max: 2,
+          entry,
+          spawnRetry: Schedule.recurs(0)
+        })
+      ),
+      Effect.ensuring(Effect.sync(() => rmSync(folder, { recursive: true, force: true })))
+    )
+  }),
 
   drains: Effect.provide(Effect.andThen(calls, ThreadPool.drain), NodeThreads.layer(options)),
 
