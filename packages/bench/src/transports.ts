@@ -31,7 +31,7 @@ const callsAtOnce = async (thread: Thread, calls: number): Promise<number> => {
       thread.flush()
     })
   }
-  return ((performance.now() - started) / calls) * 1_000
+  return ((performance.now() - started) / calls) * 1_000_000
 }
 
 const callsInFlight = (threads: ReadonlyArray<Thread>, inFlight: number, calls: number): Promise<number> =>
@@ -42,7 +42,7 @@ const callsInFlight = (threads: ReadonlyArray<Thread>, inFlight: number, calls: 
     const next = (thread: Thread): void => {
       if (begun === calls) return
       thread.call(begun++, () => {
-        if (++ended === calls) resolve(((performance.now() - started) / calls) * 1_000)
+        if (++ended === calls) resolve(((performance.now() - started) / calls) * 1_000_000)
         else next(thread)
       })
     }
@@ -60,7 +60,7 @@ const group = (
 ): Group => ({
   id,
   title,
-  unit: "µs/call",
+  unit: "ns/call",
   baseline: names.single,
   rounds: options.quick ? 5 : 15,
   contestants: Effect.succeed(

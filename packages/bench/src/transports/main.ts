@@ -68,6 +68,17 @@ const batched = (way: Way): Thread => {
   }
 }
 
+/** Not in the types of a TypeScript that knows it. */
+interface Waiter {
+  readonly waitAsync: (
+    memory: Int32Array,
+    index: number,
+    value: number
+  ) => { readonly async: false } | { readonly async: true; readonly value: Promise<unknown> }
+}
+
+const waiter = Atomics as unknown as Waiter
+
 const ring = (): Thread => {
   const { state, values, worker } = spawn("ring")
   const waiting: Array<(result: number) => void> = []
@@ -88,7 +99,7 @@ const ring = (): Thread => {
   }
   const listen = (): void => {
     for (;;) {
-      const next = Atomics.waitAsync(state, cells.replies, done)
+      const next = waiter.waitAsync(state, cells.replies, done)
       if (next.async) {
         void next.value.then(() => {
           drain()
