@@ -100,6 +100,8 @@ export class Core implements Owner {
   private pumping = false
   /** Whether a timer is set that takes calls back from a thread that stands. */
   private watching = false
+  private cancelWatch: (() => void) | undefined = undefined
+  private cancelGrow: (() => void) | undefined = undefined
   min: number
   max: number
   /** Whether `min` was put down to 0 by a drain, to be put back by the next call. */
@@ -416,7 +418,8 @@ export class Core implements Owner {
       // Those that are up serve the line; asking at once for another would end as this did.
       const pause = pauseAfter(++this.failedToGrow)
       this.growsAfter = this.timers.now() + pause
-      this.timers.after(pause, () => this.schedule())
+      this.cancelGrow?.()
+      this.cancelGrow = this.timers.after(pause, () => this.schedule())
       return this.schedule()
     }
     const failure = spawnFailure(this.settings, Cause.squash(cause))
@@ -444,6 +447,7 @@ export class Core implements Owner {
 
   private retire(thread: Thread): void {
     thread.retiring = true
+    thread.condemned = true
     this.timers.fork(Pool.invalidate(this.pool, thread))
   }
 
@@ -461,7 +465,7 @@ export class Core implements Owner {
   private watch(): void {
     if (this.watching || this.waiting > 0 || !this.hasIdle() || !this.isAhead()) return
     this.watching = true
-    this.timers.after(patience, () => {
+    this.cancelWatch = this.timers.after(patience, () => {
       this.watching = false
       const now = this.timers.now()
       for (const thread of this.threads) {
@@ -840,8 +844,8 @@ export class Core implements Owner {
         const excess = this.threads.size - max
         // Those with nothing to lose first.
         const leaving = [...this.threads].toSorted((a, b) => a.objects - b.objects || a.load - b.load)
-        // Gone when it comes back, if there are too many then.
-        for (const thread of leaving.slice(0, Math.max(0, excess))) thread.retiring = true
+        // Those in excess go when they come back, if there are too many then; the others go on.
+        for (const [i, thread] of leaving.entries()) thread.retiring = i < excess || thread.condemned
         return Effect.andThen(
           // A drain waits for the pool to be empty; the next call after it brings it to its min.
           Pool.resize(this.pool, { min: this.draining === undefined ? min : 0, max }),
@@ -1001,6 +1005,10 @@ export class Core implements Owner {
       if (thread.state === "ready") thread.state = "closing"
       this.giveBack(thread)
     }
+    // Nothing may keep the process up: not the timers of tasks that go on in quarantine either.
+    for (const thread of this.alive) for (const call of thread.withIt) call.cancelTimer?.()
+    this.cancelWatch?.()
+    this.cancelGrow?.()
     this.tally.close()
   }
 

@@ -107,6 +107,8 @@ export class Thread {
   state: "starting" | "ready" | "closing" | "dead" = "starting"
   /** It gets no calls any more except those on its objects, and goes when it has nothing to do. */
   retiring = false
+  /** The pool will close it when it comes back, whatever its size is then. */
+  condemned = false
   /** A call that must not be killed does not stop: as `retiring`, and nothing waits for it. */
   quarantined = false
   /** The pool has lent it to the scheduler. */
