@@ -461,12 +461,18 @@ const functionFor = (f: Function): RemoteFunction => {
  */
 export const module = <M extends object>(url: URL | string): Module<M> => {
   const href = options_.addressOf(url)
+  // In front of the table of all exports, whose keys are long.
+  const members = new Map<string, unknown>()
   return new Proxy(Object.create(null) as object, {
     get(_, key) {
+      const known = typeof key === "string" ? members.get(key) : undefined
+      if (known !== undefined) return known
       if (key === urlKey) return href
       if (key === Symbol.toPrimitive) return () => `Module<${href}>`
       if (typeof key === "symbol" || key === "then" || key === "toJSON") return undefined
-      return exported(href, key)
+      const member = exported(href, key)
+      members.set(key, member)
+      return member
     },
     has: (_, key) => key === urlKey,
     set() {

@@ -752,7 +752,7 @@ describe("in threads", () => {
         const shared = new Shared(2)
         const scope = yield* Scope.make()
         const counter = yield* Scope.provide(ThreadPool.proxy(objects, "Counter", [5]), scope)
-        const held = yield* start(plain.beginAndBlock(shared.cells))
+        const held = yield* start(plain.beginAndWait(shared.cells))
         yield* shared.until(1)
         const waiting = yield* start(Effect.exit(objects.readCount(counter)))
         yield* eventuallyStats("it waits in the thread", (stats) => stats.running === 2)

@@ -391,16 +391,18 @@ describe.each(places)("$name", ({ layer, name }) => {
 describe("in threads", () => {
   /** A pool that knows its functions to be short, so that it sends calls ahead. */
   const warmUp = Effect.gen(function* () {
-    yield* Effect.forEach(upTo(100), () => buffers.nap(0))
+    const open = new Shared(2)
+    open.set(1, 1)
+    yield* Effect.forEach(upTo(100), () => buffers.beginAndHold(open.cells))
     yield* Effect.forEach(upTo(100), () => buffers.sum(new Uint8Array(8)))
   })
 
-  it.live("what moved is not lost when its call could not be begun where it was first sent", () =>
+  it.live("what moved is not lost when its call could not be begun at once, nor does it wait for long", () =>
     Effect.gen(function* () {
       yield* warmUp
       const shared = new Shared(2)
-      // Takes longer than was to be expected, and holds up what was sent after it.
-      const long = yield* start(buffers.nap(300, shared.cells))
+      // Takes longer than was to be expected, and holds up what is sent after it.
+      const long = yield* start(buffers.beginAndHold(shared.cells))
       const all = upTo(20).map(() => bytes())
       const sums = yield* Effect.forEach(all, (data) => start(buffers.sum(ThreadPool.move(data))))
       yield* shared.until(1)
@@ -408,6 +410,8 @@ describe("in threads", () => {
       yield* ThreadPool.resize(2)
       expect(yield* Effect.forEach(sums, Fiber.join)).toEqual(all.map(() => size))
       expect(all.map((_) => _.byteLength)).toEqual(all.map(() => 0))
+      expect(long.pollUnsafe()).toBeUndefined()
+      shared.set(1, 1)
       yield* Fiber.join(long)
     }).pipe(overThreads())
   )
@@ -446,11 +450,12 @@ describe("in threads", () => {
         yield* ask(port1, 1)
       }
       const shared = new Shared(2)
-      const long = yield* start(buffers.nap(300, shared.cells))
+      const long = yield* start(buffers.beginAndHold(shared.cells))
       const channels = upTo(10).map(() => new MessageChannel())
       const served = yield* Effect.forEach(channels, ({ port2 }) => start(buffers.serve(port2)))
       yield* shared.until(1)
       yield* ThreadPool.resize(2)
+      shared.set(1, 1)
       yield* Effect.forEach(served, Fiber.join)
       expect(yield* Effect.forEach(channels, ({ port1 }, i) => ask(port1, i))).toEqual(
         channels.map((_, i) => i * 2)

@@ -84,8 +84,13 @@ export const letters = (): ReadableStream<string> =>
     }
   })
 
-/** Takes as long as it is told to, in steps that give up nothing. */
-export const nap = (millis: number, cells?: Int32Array): void => {
-  if (cells !== undefined) Atomics.store(cells, 0, 1)
-  if (millis > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis)
+/** Says that it has begun, and holds its thread until the next cell is not 0. */
+export const beginAndHold = (cells: Int32Array): void => {
+  Atomics.store(cells, 0, 1)
+  Atomics.wait(cells, 1, 0, 20_000)
+}
+
+/** Takes as long as it is told to, without giving up its thread. */
+export const nap = (millis: number): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis)
 }
