@@ -522,6 +522,28 @@ describe.each(places)("$name", ({ layer, name }) => {
       }).pipe(inThreads ? overThreads() : over(layer))
     )
 
+    it.live("what several calls are given, or give, is not shared among them", () =>
+      Effect.gen(function* () {
+        // Known to be short, so that several are with a thread at one time.
+        const bump = (given: { n: number }): number => ++given.n
+        yield* Effect.forEach(upTo(100), (n) => ThreadPool.execute(bump, { n }))
+        const given = { n: 0 }
+        const bumped = yield* Effect.forEach(upTo(100), () => ThreadPool.execute(bump, given), {
+          concurrency: "unbounded"
+        })
+        expect(new Set(bumped)).toEqual(new Set([1]))
+        expect(given).toEqual({ n: 0 })
+
+        const got = yield* Effect.forEach(upTo(100), () => plain.settings, { concurrency: "unbounded" })
+        expect(new Set(got).size).toBe(100)
+        expect(new Set(got.map((_) => _.hosts)).size).toBe(100)
+        const twice = yield* Effect.forEach(upTo(100), () => plain.giveTwice(), { concurrency: "unbounded" })
+        // Within one result what is the same stays the same.
+        for (const [a, b] of twice) expect(a).toBe(b)
+        expect(new Set(twice.map(([a]) => a)).size).toBe(100)
+      }).pipe(over(layer))
+    )
+
     it("that is named by an address which is relative to nothing is refused at once", () => {
       for (const address of ["./plain.ts", "../plain.ts"]) {
         expect(() => ThreadPool.module(address)).toThrow(/relative.*import\.meta\.url/)

@@ -839,6 +839,7 @@ export class Core implements Owner {
     // Waits for nothing, and must not stop half-way.
     return Effect.uninterruptible(
       Effect.suspend(() => {
+        const drains = this.draining !== undefined
         this.min = min
         this.max = max
         const excess = this.threads.size - max
@@ -848,12 +849,12 @@ export class Core implements Owner {
         for (const [i, thread] of leaving.entries()) thread.retiring = i < excess || thread.condemned
         return Effect.andThen(
           // A drain waits for the pool to be empty; the next call after it brings it to its min.
-          Pool.resize(this.pool, { min: this.draining === undefined ? min : 0, max }),
+          Pool.resize(this.pool, { min: drains ? 0 : min, max }),
           Effect.sync(() => {
             this.unlease(max)
             if (max === 0) for (const call of this.takeWaiting()) this.place(call)
             // A drain may have ended between the two.
-            if (this.draining === undefined && !this.cold) this.warm()
+            if (drains && this.draining === undefined && !this.cold) this.warm()
             this.pump()
           })
         )

@@ -9,6 +9,8 @@ export const comingSoon = Promise.resolve("came")
 export const table = new Map([["one", 1]])
 export const withCode = { name: "with code", run: () => 1 }
 
+export const giveTwice = (): readonly [object, object] => [settings, settings]
+
 export const add = (a: number, b: number): number => a + b
 export const echo = <A>(value: A): A => value
 export const all = (...values: ReadonlyArray<unknown>): ReadonlyArray<unknown> => values
