@@ -310,7 +310,8 @@ describe("a process that has used threads ends by itself", slow, () => {
     interrupts: "when calls were given up at different points",
     quarantines: "although a task that must not be killed goes on",
     closesOnQuarantined: "although a task that must not be killed goes on, and might for an hour",
-    closesOnUnkillable: "although somebody waits for a task that must not be killed"
+    closesOnUnkillable: "although somebody waits for a task that must not be killed",
+    cannotGrow: "when threads could not be started"
   }
   for (const [name, when] of Object.entries(well)) {
     it.live(`${when}, with code 0`, () =>

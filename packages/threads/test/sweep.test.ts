@@ -4,7 +4,7 @@
  * told how to end.
  */
 import { Remote, ThreadPool } from "@cenote/threads"
-import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Scheduler, Scope, Stream } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Logger, Scheduler, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { Spawner, type Worker, WorkerPlatform } from "effect/workers/Worker"
 import { WorkerError, WorkerReceiveError, WorkerSendError } from "effect/workers/WorkerError"
@@ -251,6 +251,8 @@ class FakePlatform {
   readonly threads: Array<FakeThread> = []
   /** Whether threads that are started from now on come up at once, when the test says so, or not at all. */
   starts: "at once" | "held" | "failing" = "at once"
+  /** Tasks on the calling thread. */
+  inlineTasks = (): number => 0
   private readonly world: World
   private readonly now: () => number
 
@@ -288,8 +290,8 @@ class FakePlatform {
 
   /** Whether threads have tasks that go on by themselves: others than those that wait for the test. */
   get isAtWork(): boolean {
-    const tasks = this.threads.reduce((sum, { has, state }) => sum + (state === "up" ? has.tasks : 0), 0)
-    return tasks > globalThis.workshop.waiting.size
+    const inThreads = this.threads.reduce((sum, { has, state }) => sum + (state === "up" ? has.tasks : 0), 0)
+    return inThreads + this.inlineTasks() > globalThis.workshop.waiting.size
   }
 
   /** The thread with a number. */
@@ -315,7 +317,10 @@ class Bench {
 
   async open(options: ThreadPool.Options): Promise<this> {
     const layer = Layer.provide(ThreadPool.layer(options), this.world.platform.layer)
-    this.pool = await this.world.run(Layer.buildWithScope(layer, this.scope))
+    const quiet = Layer.merge(layer, Logger.layer([]))
+    this.pool = await this.world.run(Layer.buildWithScope(quiet, this.scope))
+    const { core } = this
+    this.platform.inlineTasks = () => core.inlineRunning
     return this
   }
 
@@ -378,6 +383,7 @@ class Bench {
     expect(this.platform.up.length, "as many threads as the pool says").toBe(size)
     for (const { objects, running } of threads)
       expect({ objects, running }).toEqual({ objects: 0, running: 0 })
+    expect(this.core.inline().objects).toBe(0)
     for (const thread of this.platform.up) expect(thread.has).toEqual({ objects: 0, tasks: 0, isQuiet: true })
     this.checkTotals(stats)
   }
@@ -486,6 +492,8 @@ const operations: Record<string, InPool<unknown>> = {
 
 const warm = Effect.all([double(0), Stream.runCollect(shop.streamOf(1))])
 
+const withoutThreads = "on the calling thread"
+
 const scenarios: Record<string, Scenario> = {
   "with a thread at rest": { options: { size: 1 }, before: warm },
   "with no thread yet": { options: { min: 0, max: 1 } },
@@ -493,8 +501,17 @@ const scenarios: Record<string, Scenario> = {
   "behind others": { options: { size: 1 }, before: warm, others: 2 },
   "over two threads": { options: { min: 0, max: 2 }, others: 1 },
   "with tasks side by side": { options: { size: 1, concurrency: 2 }, before: warm, others: 1 },
-  "with threads for one task": { options: { min: 0, max: 1, recycle: { tasks: 1 } } }
+  "with threads for one task": { options: { min: 0, max: 1, recycle: { tasks: 1 } } },
+  [withoutThreads]: { options: { max: 0 } }
 }
+
+/** What is in the way of others on the calling thread waits for them, and not for time. */
+const onlyInThreads = [
+  "an object that is busy",
+  "an object that gives itself",
+  "drain",
+  "resize to none and back"
+]
 
 const killGrace = 1000
 
@@ -547,10 +564,11 @@ const interruptAfter = async (
   const { killed, crashes } = await bench.stats()
   expect({ crashes, killed }).toEqual({ crashes: 0, killed: 0 })
   // It may have been interrupted between one size and the other, and in a drain.
-  await bench.run(ThreadPool.resize({ min: 0, max: Math.max(1, scenario.options.max ?? 1) }))
+  const max = Math.max(1, scenario.options.max ?? 1)
+  await bench.run(ThreadPool.resize({ min: 0, max }))
   expect(await bench.run(double(4))).toBe(8)
   if (scenario.options.recycle === undefined) {
-    await bench.checkRoom((scenario.options.max ?? 1) * (scenario.options.concurrency ?? 1))
+    await bench.checkRoom(max * (scenario.options.concurrency ?? 1))
   }
   await bench.checkRest()
   await bench.close()
@@ -560,6 +578,7 @@ const interruptAfter = async (
 for (const [name, operation] of Object.entries(operations)) {
   describe(`${name}, interrupted at each step`, () => {
     for (const [situation, scenario] of Object.entries(scenarios)) {
+      if (situation === withoutThreads && onlyInThreads.includes(name)) continue
       it(situation, { timeout: 60_000 }, async () => {
         const most = await interruptAfter(scenario, operation, Infinity)
         expect(most).toBeGreaterThan(0)

@@ -92,9 +92,9 @@ export class Core implements Owner {
   private warnedOfNone = false
   /** Threads in a row that ended by themselves soon after they had started, before they had ended a call. */
   private diedYoung = 0
-  /** Attempts in a row to start one more thread that failed, and until when there is no other: monotonic milliseconds. */
+  /** Attempts in a row to start one more thread that failed, and whether the pause after the last goes on. */
   private failedToGrow = 0
-  private growsAfter = 0
+  private growthPauses = false
   /** Whether {@link pump} is about to run, or runs. */
   private scheduled = false
   private pumping = false
@@ -214,7 +214,7 @@ export class Core implements Owner {
     if (waiting < maxQueue) return false
     if (line === this.held) return true
     const now = this.timers.now()
-    const toCome = this.mayGrow(now) ? Math.max(0, this.max - this.threads.size) : this.leases.size
+    const toCome = this.mayGrow ? Math.max(0, this.max - this.threads.size) : this.leases.size
     let free = 0
     for (const thread of this.threads) if (thread.admits(call, now)) free++
     return waiting - toCome - free >= maxQueue
@@ -330,7 +330,7 @@ export class Core implements Owner {
     const most = createsObject(call) ? 0 : Infinity
     const idle = this.idle(most)
     if (idle !== undefined) return idle
-    const mayGrow = this.mayGrow(now)
+    const { mayGrow } = this
     while (this.leases.size < this.waiting && this.threads.size + this.leases.size < this.max) {
       if (!mayGrow) break
       this.lease()
@@ -347,8 +347,8 @@ export class Core implements Owner {
   }
 
   /** Whether another thread may be asked for: not right after one could not be started, while others serve the line. */
-  private mayGrow(now: number): boolean {
-    return this.threads.size === 0 || now >= this.growsAfter
+  private get mayGrow(): boolean {
+    return this.threads.size === 0 || !this.growthPauses
   }
 
   /** A thread that was to go, and that its objects keep: for want of any other it works on. */
@@ -406,7 +406,8 @@ export class Core implements Owner {
     thread.retiring = false
     this.threads.add(thread)
     this.failedToGrow = 0
-    this.growsAfter = 0
+    this.growthPauses = false
+    this.cancelGrow?.()
     if (thread.state !== "ready") this.giveBack(thread)
     else this.schedule()
   }
@@ -417,9 +418,12 @@ export class Core implements Owner {
     if (this.threads.size > 0) {
       // Those that are up serve the line; asking at once for another would end as this did.
       const pause = pauseAfter(++this.failedToGrow)
-      this.growsAfter = this.timers.now() + pause
+      this.growthPauses = true
       this.cancelGrow?.()
-      this.cancelGrow = this.timers.after(pause, () => this.schedule())
+      this.cancelGrow = this.timers.after(pause, () => {
+        this.growthPauses = false
+        this.schedule()
+      })
       return this.schedule()
     }
     const failure = spawnFailure(this.settings, Cause.squash(cause))
@@ -478,7 +482,7 @@ export class Core implements Owner {
   }
 
   private hasIdle(): boolean {
-    const mayGrow = this.threads.size + this.leases.size < this.max && this.mayGrow(this.timers.now())
+    const mayGrow = this.threads.size + this.leases.size < this.max && this.mayGrow
     return mayGrow || this.idle() !== undefined
   }
 

@@ -73,6 +73,12 @@ export const loopsUntilTold = (begun: Int32Array, id: number): string => {
   return answerOf(id)
 }
 
+/** Waits for ever, and ends when nobody wants it any more. */
+export const holds = (begun: Int32Array, id: number): Promise<string> => {
+  const { signal } = begin(begun, id)
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(answerOf(id))))
+}
+
 export function* generates(begun: Int32Array, id: number, count: number): Generator<number> {
   begin(begun, id)
   for (let i = 0; i < count; i++) yield i
