@@ -62,6 +62,8 @@ interface Heading {
   /** Digits after the point. Default 0. */
   readonly digits?: number | undefined
   readonly note?: string | undefined
+  /** What the last column calls the row that the others are compared with. Default Cenote. */
+  readonly comparedWith?: string | undefined
 }
 
 export interface Section extends Heading {
@@ -180,7 +182,15 @@ const table = (head: ReadonlyArray<string>, rows: ReadonlyArray<ReadonlyArray<st
   return [line(head), line(rule), ...rows.map(line)].join("\n")
 }
 
-const showSection = ({ also, digits = 0, note, rows, title, unit }: Section): string => {
+const showSection = ({
+  also,
+  comparedWith = "Cenote",
+  digits = 0,
+  note,
+  rows,
+  title,
+  unit
+}: Section): string => {
   const numbers = new Intl.NumberFormat("en", {
     minimumFractionDigits: digits,
     maximumFractionDigits: digits
@@ -193,7 +203,7 @@ const showSection = ({ also, digits = 0, note, rows, title, unit }: Section): st
     "quartiles",
     ...(also === undefined ? [] : [also]),
     ...(hasFloor ? ["over floor"] : []),
-    "× Cenote"
+    `× ${comparedWith}`
   ]
   const cells = rows.map((row) => [
     row.name,

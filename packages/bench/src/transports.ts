@@ -62,6 +62,7 @@ const group = (
   title,
   unit: "ns/call",
   baseline: names.single,
+  comparedWith: "the first",
   rounds: options.quick ? 5 : 15,
   contestants: Effect.succeed(
     ways.map((way): Contestant => ({ name: names[way], sample: () => measure(threads.get(way)!) }))
