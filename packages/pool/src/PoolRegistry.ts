@@ -17,7 +17,7 @@ import type { PoolEvent } from "./PoolEvent.ts"
  * @category models
  * @since 0.1.0
  */
-export type Kind = "pool" | "tokens" | "keyed" | "threads"
+export type Kind = "pool" | "tokens" | "keyed" | "threads" | "connections"
 
 /**
  * What a pool tells about itself.

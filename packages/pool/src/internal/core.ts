@@ -566,12 +566,26 @@ export class Core<A, E> {
 
   private reset(slot: Slot<A>): void {
     this.occupy(slot)
-    this.perform(slot, this.settings.reset!, this.settings.resetTimeout, (exit) => {
+    const task = this.resetOf(slot)
+    // Nothing to do, as with a connection on which nothing was begun: that is not worth a fiber.
+    if (Exit.isExit(task) && task._tag === "Success") {
+      if (slot.phase === "busy") this.unoccupy(slot, "reset")
+      return
+    }
+    this.perform(slot, () => task, this.settings.resetTimeout, (exit) => {
       if (slot.phase !== "busy") return
       if (exit?._tag === "Success") return this.unoccupy(slot, "reset")
       this.close(slot, "resetFailed")
       this.warn("a resource could not be reset, and is closed", exit)
     })
+  }
+
+  private resetOf(slot: Slot<A>): Effect.Effect<unknown, unknown, any> {
+    try {
+      return this.settings.reset!(slot.value)
+    } catch (error) {
+      return Effect.die(error)
+    }
   }
 
   /** Does something with a resource that is occupied. */

@@ -1,0 +1,120 @@
+/**
+ * PostgreSQL, on the sessions of `@effect/sql-pg`.
+ *
+ * @since 0.1.0
+ */
+import { PgClient, type PgConnection } from "@effect/sql-pg"
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import type { SqlError } from "effect/sql/SqlError"
+import * as Statement from "effect/sql/Statement"
+import type { SqlDriver } from "@cenote/sql/SqlDriver"
+import { commit, services } from "./internal/client.ts"
+import { connect } from "./internal/session.ts"
+import { toWire } from "./internal/wire.ts"
+
+/**
+ * Where the server is, and how sessions are opened. What `@effect/sql-pg` says about its options holds here.
+ *
+ * **Details**
+ *
+ * - `url`, or `host` (default `localhost`), `port` (5432), `database`, `username`, `password`; `path` is a Unix socket
+ * - `password` may be an Effect: it is asked for at each connect, so that a secret can change (see `recycle`)
+ * - `prepare: false` where a pooler between here and the server cannot keep prepared statements, as PgBouncer before 1.21 in
+ *   transaction mode
+ * - `stream`, `types` and functions in `ssl` cannot go to a thread: they need a `RawConnectionPool`
+ *
+ * How long connecting may take is the pool's `connectTimeout`, and who shares a session its `multiplex`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Config extends Omit<PgConnection.Config, "connectTimeout" | "multiplex"> {
+  /** Added to each span of a statement. */
+  readonly spanAttributes?: Record<string, unknown> | undefined
+  /** Applied to the names of columns that come back, such as `String.snakeToCamel`. */
+  readonly transformResultNames?: ((name: string) => string) | undefined
+  /** Applied to the names in statements, such as `String.camelToSnake`. */
+  readonly transformQueryNames?: ((name: string) => string) | undefined
+  /** Whether the transformations also go into JSON values. Default true. */
+  readonly transformJson?: boolean | undefined
+}
+
+/**
+ * A driver for PostgreSQL. Pools of it also provide `PgClient`, with `json`, `listen` and `notify`.
+ *
+ * **Example**
+ *
+ * ```ts
+ * import { RawConnectionPool } from "@cenote/sql"
+ * import { PgDriver } from "@cenote/sql-pg"
+ * import { Redacted } from "effect"
+ *
+ * const driver = PgDriver.make({ host: "localhost", database: "app", username: "app", password: Redacted.make("secret") })
+ *
+ * const PoolLive = RawConnectionPool.layer(driver, { max: 10 })
+ *
+ * driver.target // => "postgresql localhost:5432/app"
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make = (config: Config = {}): SqlDriver<PgClient.PgClient> => {
+  const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...rest } = config
+  // The pool limits how long connecting may take.
+  const session: PgConnection.Config = { ...rest, connectTimeout: Duration.infinity }
+  const { database, host, port } = targetOf(config)
+  return {
+    name: "pg",
+    target: `postgresql ${host}:${port}/${database}`,
+    connect: ({ multiplex }) => connect(multiplex === true ? { ...session, multiplex } : session),
+    worker: { url: new URL("./worker.ts", import.meta.url), config: toWire(session) },
+    isFatal,
+    canMultiplex: true,
+    client: {
+      compiler: PgClient.makeCompiler(transformQueryNames, transformJson),
+      transformRows:
+        transformResultNames === undefined
+          ? undefined
+          : Statement.defaultTransforms(transformResultNames, transformJson).array,
+      prepareTransactionControls: true,
+      commit,
+      releaseSavepoint: (name) => `RELEASE SAVEPOINT ${name}`,
+      spanAttributes: [
+        ...Object.entries(spanAttributes ?? {}),
+        ["db.system.name", "postgresql"],
+        ["db.namespace", database],
+        ["server.address", host],
+        ["server.port", port]
+      ]
+    },
+    services: (client, pool) => services(client, pool, config)
+  }
+}
+
+/**
+ * Whether an error means that the session is over: the server says that it is fatal, or nothing can be heard of it.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isFatal = ({ reason }: SqlError): boolean => {
+  if (reason._tag === "ConnectionError") return true
+  const { code, severity } = (reason.cause ?? {}) as { readonly code?: unknown; readonly severity?: unknown }
+  return severity === "FATAL" || severity === "PANIC" || (typeof code === "string" && isShutdown.test(code))
+}
+
+/** Class 57P: shut down, crashed, idle for too long; 25P03: idle in a transaction for too long; 08: the connection itself. */
+const isShutdown = /^(?:57P0|25P03|08)/
+
+/** What the pool is called, and what spans say. Never fails: what is wrong with the configuration is told by the connect. */
+const targetOf = ({ database, host, path, port, url, username }: Config) => {
+  const parsed = url === undefined ? undefined : URL.parse(Redacted.value(url))
+  const user = username ?? (parsed?.username || "postgres")
+  return {
+    host: host ?? path ?? (parsed?.hostname || "localhost"),
+    port: port ?? (Number(parsed?.port) || 5432),
+    database: database ?? (parsed == null ? user : decodeURIComponent(parsed.pathname.slice(1)) || user)
+  }
+}

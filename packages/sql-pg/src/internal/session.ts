@@ -1,0 +1,119 @@
+import { PgConnection } from "@effect/sql-pg"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Connection } from "effect/sql/SqlConnection"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { SqlSession } from "@cenote/sql/SqlDriver"
+
+type Transform = Parameters<Connection["execute"]>[2]
+type Params = ReadonlyArray<unknown>
+
+/** Opens a session. Its scope ends it. */
+export const connect = (config: PgConnection.Config): Effect.Effect<SqlSession, SqlError, Scope.Scope> =>
+  Effect.map(PgConnection.make(config), (connection) => new PgSession(connection))
+
+/** What {@link PgSession.extras} has under `listen` gives this first, when the server has confirmed. */
+export const listening = null
+
+class PgSession implements SqlSession {
+  readonly native: PgConnection.PgConnection
+
+  constructor(connection: PgConnection.PgConnection) {
+    this.native = connection
+  }
+
+  execute(sql: string, params: Params, transformRows: Transform) {
+    return this.rows(this.native.query(sql, params), transformRows)
+  }
+
+  executeUnprepared(sql: string, params: Params, transformRows: Transform) {
+    return this.rows(this.native.query(sql, params, false), transformRows)
+  }
+
+  executeRaw(sql: string, params: Params) {
+    return this.native.query(sql, params)
+  }
+
+  executeValues(sql: string, params: Params) {
+    return this.native.queryValues(sql, params)
+  }
+
+  executeValuesUnprepared(sql: string, params: Params) {
+    return this.native.queryValues(sql, params, false)
+  }
+
+  executeStream(sql: string, params: Params, transformRows: Transform): Stream.Stream<any, SqlError> {
+    const rows = this.native.stream(sql, params)
+    return transformRows === undefined ? rows : Stream.mapArray(rows, (_) => transformRows(_) as any)
+  }
+
+  get ping() {
+    return Effect.asVoid(this.native.query("SELECT 1", [], false))
+  }
+
+  get rollback() {
+    return Effect.asVoid(this.native.query("ROLLBACK", [], false))
+  }
+
+  get reset() {
+    return Effect.asVoid(this.native.query("DISCARD ALL", [], false))
+  }
+
+  onEnd(listener: (error: SqlError) => void): void {
+    const { deadError, retireHooks } = internalsOf(this.native)
+    const dead = deadError()
+    if (dead !== undefined) return listener(dead)
+    let told = false
+    retireHooks.add(() => {
+      if (told) return
+      told = true
+      listener(deadError() ?? uncertain())
+    })
+  }
+
+  get exclusive(): Effect.Effect<SqlSession, never, Scope.Scope> {
+    return Effect.map(this.native.pin, (connection) => new PgSession(connection))
+  }
+
+  readonly extras = {
+    listen: (channel: string): Stream.Stream<PgConnection.Notification | typeof listening, SqlError> =>
+      Stream.unwrap(
+        Effect.map(this.native.listen(channel), (notifications) =>
+          Stream.concat(Stream.succeed(listening), Stream.fromQueue(notifications))
+        )
+      )
+  }
+
+  private rows(
+    result: Effect.Effect<PgConnection.Result, SqlError>,
+    transformRows: Transform
+  ): Effect.Effect<ReadonlyArray<any>, SqlError> {
+    return Effect.map(result, ({ rows }) => (transformRows === undefined ? rows : transformRows(rows)))
+  }
+}
+
+interface Internals {
+  readonly deadError: () => SqlError | undefined
+  readonly retireHooks: Set<() => void>
+}
+
+const internalsKey = "~@effect/sql-pg/PgConnection/internals"
+
+/**
+ * How the driver's own pool hears that a session has died, or must not be used again since a late cancel might hit its next
+ * statement. It is not part of the public interface of `@effect/sql-pg`, which has nothing else for that: a test holds that it
+ * is there. Without it, what has died is found when it is used or validated.
+ */
+const internalsOf = (connection: PgConnection.PgConnection): Internals =>
+  (connection as unknown as Record<string, Internals | undefined>)[internalsKey] ?? {
+    deadError: () => undefined,
+    retireHooks: new Set()
+  }
+
+const uncertain = (): SqlError => {
+  const message = "a statement was cancelled, and the server did not confirm it: the connection is given up"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
+  })
+}

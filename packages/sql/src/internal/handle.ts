@@ -1,0 +1,126 @@
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import type { Connection } from "effect/sql/SqlConnection"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { Cleanup, SqlConnection } from "../SqlConnection.ts"
+import type { SqlSession } from "../SqlDriver.ts"
+import type { Member } from "./member.ts"
+
+type Transform = Parameters<Connection["execute"]>[2]
+
+/** A connection on loan: as long as it is held, the member's statements. */
+export class Handle implements SqlConnection {
+  readonly member: Member
+  private readonly pool: string
+  /** Closing it returns the loan. */
+  private readonly loan: Scope.Closeable
+  private held = true
+  readonly invalidate: Effect.Effect<void>
+
+  constructor(options: {
+    readonly member: Member
+    readonly pool: string
+    readonly loan: Scope.Closeable
+    readonly invalidate: Effect.Effect<void>
+  }) {
+    this.member = options.member
+    this.pool = options.pool
+    this.loan = options.loan
+    this.invalidate = Effect.suspend(() => (this.held ? options.invalidate : Effect.void))
+  }
+
+  get id(): number {
+    return this.member.id
+  }
+
+  get connectedAt(): number {
+    return this.member.connectedAt
+  }
+
+  get native(): unknown {
+    return this.member.session.native
+  }
+
+  /** The session, for the services of a driver. */
+  get session(): SqlSession {
+    return this.member.session
+  }
+
+  get isHeld(): Effect.Effect<boolean> {
+    return Effect.sync(() => this.held)
+  }
+
+  release(options: { readonly cleanup?: Cleanup | undefined } = {}): Effect.Effect<void> {
+    return Effect.uninterruptible(
+      Effect.suspend(() => {
+        if (!this.held) return Effect.void
+        this.held = false
+        if (options.cleanup !== undefined) this.member.state.cleanup = options.cleanup
+        return Scope.close(this.loan, Exit.void)
+      })
+    )
+  }
+
+  setCleanup(cleanup: Cleanup): Effect.Effect<void> {
+    return Effect.sync(() => {
+      if (this.held) this.member.state.cleanup = cleanup
+    })
+  }
+
+  // ---------------------------------------------------------------------------
+  // Statements
+  // ---------------------------------------------------------------------------
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.whileHeld((member) => member.execute(sql, params, transformRows))
+  }
+
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.whileHeld((member) => member.executeRaw(sql, params))
+  }
+
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.whileHeld((member) => member.executeValues(sql, params))
+  }
+
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.whileHeld((member) => member.executeValuesUnprepared(sql, params))
+  }
+
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.whileHeld((member) => member.executeUnprepared(sql, params, transformRows))
+  }
+
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return Stream.suspend(() =>
+      this.held ? this.member.executeStream(sql, params, transformRows) : Stream.fail(this.returned())
+    )
+  }
+
+  get ping(): Effect.Effect<void, SqlError> {
+    return this.whileHeld((member) => member.ping)
+  }
+
+  get rollback(): Effect.Effect<void, SqlError> {
+    return this.whileHeld((member) => member.rollback)
+  }
+
+  get reset(): Effect.Effect<void, SqlError> {
+    return this.whileHeld((member) => member.reset)
+  }
+
+  private whileHeld<A>(f: (member: Member) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.suspend(() => (this.held ? f(this.member) : Effect.fail(this.returned())))
+  }
+
+  private returned(): SqlError {
+    const message =
+      `connection ${this.id} of pool ${JSON.stringify(this.pool)} was returned, and this handle on it cannot be used ` +
+      "any more. Borrow one again, or use it before its scope closes"
+    return new SqlError({
+      reason: new ConnectionError({ cause: new Error(message), message, operation: "use" })
+    })
+  }
+}

@@ -1,0 +1,40 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
+import type { Options } from "./options.ts"
+import { make, toSqlError } from "./pool.ts"
+import { ConnectionPool } from "./service.ts"
+
+/**
+ * The pool, its client, and the services of the driver, over sessions that are opened in some way. Connections that are to
+ * be there from the start (`min`) are waited for: a program whose database is not there does not start.
+ */
+export const layerOver = <Services, R>(
+  driver: SqlDriver<Services>,
+  options: Options,
+  connect: Effect.Effect<SqlSession, SqlError, R | Scope.Scope>
+): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>> =>
+  Layer.effectContext(
+    Effect.gen(function* () {
+      const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
+      const pool = yield* make(
+        driver,
+        options,
+        Effect.updateContext(
+          connect,
+          (own: Context.Context<Scope.Scope>) => Context.merge(context, own) as any
+        )
+      )
+      if ((options.min ?? options.size ?? 0) > 0) {
+        yield* Effect.mapError(pool.warmUp, (error) => toSqlError(pool.name, error))
+      }
+      return Context.make(ConnectionPool, pool).pipe(
+        Context.add(SqlClient, pool.client),
+        Context.merge(driver.services(pool.client, pool))
+      )
+    })
+  ) as Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>>

@@ -1,0 +1,165 @@
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type { Connection } from "effect/sql/SqlConnection"
+import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { Cleanup } from "../SqlConnection.ts"
+import type { Any, SqlSession } from "../SqlDriver.ts"
+import { effectOf } from "./statement.ts"
+
+type Transform = Parameters<Connection["execute"]>[2]
+
+interface State {
+  /** Why the session has ended, if it has. */
+  ended: SqlError | undefined
+  /** Whether a transaction may be open, as far as the statements tell that were run. */
+  mayBeOpen: boolean
+  /** Whether statements may open one by themselves from now on, as after `SET autocommit = 0`. */
+  opensByItself: boolean
+  /** Stands in for the pool's at the next return. */
+  cleanup: Cleanup | undefined
+}
+
+/**
+ * What the pool holds: a session, and what is known of it.
+ *
+ * It is the `Connection` that statements of a client run on: it notes what they do to the session (see {@link effectOf}),
+ * and takes note when one of them fails in a way that ends it.
+ */
+export class Member implements Connection {
+  readonly id: number
+  readonly connectedAt: number
+  readonly session: SqlSession
+  readonly state: State
+  private readonly driver: Any
+  /** Whether statements of several fibers are under way on it at one time. */
+  private readonly shared: boolean
+  /** Has the pool close it. */
+  readonly invalidate: Effect.Effect<void>
+  onEnd: () => void = () => {}
+
+  constructor(options: {
+    readonly id: number
+    readonly connectedAt: number
+    readonly session: SqlSession
+    readonly driver: Any
+    readonly shared: boolean
+    readonly invalidate: (member: Member) => Effect.Effect<void>
+  }) {
+    this.id = options.id
+    this.connectedAt = options.connectedAt
+    this.session = options.session
+    this.driver = options.driver
+    this.shared = options.shared
+    this.invalidate = options.invalidate(this)
+    this.state = { ended: undefined, mayBeOpen: false, opensByItself: false, cleanup: undefined }
+    this.session.onEnd((error) => this.end(error))
+  }
+
+  /** The same member for one user alone, where others share its session. */
+  over(session: SqlSession): Member {
+    return Object.assign(Object.create(Member.prototype), this, { session, shared: false })
+  }
+
+  end(error: SqlError): void {
+    if (this.state.ended !== undefined) return
+    this.state.ended = error
+    this.onEnd()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Statements
+  // ---------------------------------------------------------------------------
+
+  execute(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.watch(sql, this.session.execute(sql, params, transformRows))
+  }
+
+  executeRaw(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.session.executeRaw(sql, params))
+  }
+
+  executeValues(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.session.executeValues(sql, params))
+  }
+
+  executeValuesUnprepared(sql: string, params: ReadonlyArray<unknown>) {
+    return this.watch(sql, this.session.executeValuesUnprepared(sql, params))
+  }
+
+  executeUnprepared(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return this.watch(sql, this.session.executeUnprepared(sql, params, transformRows))
+  }
+
+  executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
+    return Stream.suspend(() => {
+      if (effectOf(sql) !== "none") this.state.mayBeOpen = true
+      return Stream.onError(this.session.executeStream(sql, params, transformRows), (cause) =>
+        Effect.sync(() => this.failed(cause))
+      )
+    })
+  }
+
+  get ping(): Effect.Effect<void, SqlError> {
+    return this.watchFailure(this.session.ping)
+  }
+
+  get rollback(): Effect.Effect<void, SqlError> {
+    return Effect.tap(this.watchFailure(this.session.rollback), () =>
+      Effect.sync(() => {
+        this.state.mayBeOpen = this.state.opensByItself
+      })
+    )
+  }
+
+  get reset(): Effect.Effect<void, SqlError> {
+    return Effect.tap(this.watchFailure(this.session.reset), () =>
+      Effect.sync(() => {
+        this.state.mayBeOpen = this.state.opensByItself = false
+      })
+    )
+  }
+
+  /** Runs a statement, and notes what it does to the session. */
+  private watch<A>(sql: string, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    switch (effectOf(sql)) {
+      case "none":
+        return this.watchFailure(effect)
+      case "ends":
+        return Effect.tap(this.watchFailure(effect), () =>
+          Effect.sync(() => {
+            this.state.mayBeOpen = this.state.opensByItself
+          })
+        )
+      case "sets":
+        return Effect.suspend(() => {
+          this.state.mayBeOpen = this.state.opensByItself = true
+          return this.watchFailure(effect)
+        })
+      default:
+        return Effect.suspend(() => {
+          this.state.mayBeOpen = true
+          return this.watchFailure(effect)
+        })
+    }
+  }
+
+  private watchFailure<A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.onExitPrimitive(effect, (exit: Exit.Exit<A, SqlError>) => {
+      if (exit._tag === "Success") return undefined
+      // What was sent ahead for others cannot be cancelled: nobody else is to wait behind it.
+      if (this.shared && Cause.hasInterrupts(exit.cause)) this.onEnd()
+      this.failed(exit.cause)
+      return undefined
+    })
+  }
+
+  private failed(cause: Cause.Cause<unknown>): void {
+    for (const reason of cause.reasons) {
+      if (!Cause.isFailReason(reason)) continue
+      const { error } = reason
+      if (isSqlError(error) && this.driver.isFatal(error)) this.end(error)
+    }
+  }
+}

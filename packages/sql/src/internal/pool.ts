@@ -1,0 +1,178 @@
+import { Clock } from "effect/Clock"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import { hasProperty } from "effect/Predicate"
+import * as Scope from "effect/Scope"
+import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
+import { Pool, PoolError, PoolRegistry } from "@cenote/pool"
+import type { Cleanup } from "../SqlConnection.ts"
+import type { Any, SqlSession } from "../SqlDriver.ts"
+import { ConnectTimeout, type SqlPoolError } from "../SqlPoolError.ts"
+import { makeClient } from "./client.ts"
+import { Handle } from "./handle.ts"
+import { Member } from "./member.ts"
+import { defaults, type Options, sharedBy } from "./options.ts"
+import type { ConnectionPool } from "./service.ts"
+
+/** A pool of connections over sessions that `connect` opens, wherever they live. */
+export const make = Effect.fnUntraced(function* (
+  driver: Any,
+  options: Options,
+  connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
+): Effect.fn.Return<ConnectionPool["Service"], never, Scope.Scope> {
+  const name = options.name ?? driver.target
+  const connectTimeout = options.connectTimeout ?? defaults.connectTimeout
+  const concurrency = sharedBy(options)
+  if (concurrency > 1 && driver.canMultiplex !== true) {
+    throw new TypeError(
+      `multiplex is set for pool ${JSON.stringify(name)}, but connections of ${driver.name} in this kind of pool run one ` +
+        "statement after the other. Leave it out, or use RawConnectionPool with a driver that can (PostgreSQL)"
+    )
+  }
+  const clock = yield* Clock
+  const runFork = Effect.runForkWith(yield* Effect.context<never>())
+  let last = 0
+
+  const member = Effect.flatMap(connect, (session) => {
+    const member = new Member({
+      id: ++last,
+      connectedAt: clock.currentTimeMillisUnsafe(),
+      session,
+      driver,
+      shared: concurrency > 1,
+      invalidate: (member) => Pool.invalidate(pool, member)
+    })
+    member.onEnd = () => void runFork(member.invalidate)
+    const { ended } = member.state
+    return ended === undefined ? Effect.succeed(member) : Effect.fail(ended)
+  })
+
+  const pool: Pool.Pool<Member, SqlError> = yield* Pool.make({
+    name,
+    acquire: member,
+    ...(options.size === undefined
+      ? { min: options.min, max: options.max ?? Math.max(defaults.max, options.min ?? 0) }
+      : { size: options.size }),
+    // The connection that was used last is warm, and the others may go (EV-35).
+    order: options.order ?? "lifo",
+    concurrency,
+    createTimeout: connectTimeout,
+    createConcurrency: options.connectConcurrency,
+    createRetry: options.connectRetry,
+    acquireTimeout: options.acquireTimeout,
+    maxWaiting: options.maxWaiting,
+    maxIdle: options.maxIdle ?? defaults.maxIdle,
+    maxAge: options.maxAge ?? defaults.maxAge,
+    maxAgeJitter: options.maxAgeJitter,
+    maxUses: options.maxUses,
+    validate: (member) => Effect.as(member.ping, true),
+    validateAfterIdle: options.validateAfterIdle,
+    validateTimeout: options.validateTimeout,
+    keepAlive: options.keepAlive,
+    reset: (member) => cleanUp(member, options.cleanup ?? "rollback"),
+    resetTimeout: options.cleanupTimeout,
+    leakAfter: options.leakAfter,
+    closeTimeout: options.closeTimeout
+  }).pipe(Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe()))
+
+  const errorOf = (error: SqlError | PoolError.PoolError | PoolError.CreateTimeout): SqlPoolError =>
+    error instanceof PoolError.CreateTimeout
+      ? new ConnectTimeout({ pool: name, timeout: Duration.fromInputUnsafe(connectTimeout) })
+      : error
+
+  /** Lends until the scope closes or the handle is released, whichever comes first. */
+  const get: Effect.Effect<Handle, SqlPoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function* () {
+      const outer = yield* Effect.scope
+      const loan = yield* Scope.make()
+      const borrow = Effect.gen(function* () {
+        const member = yield* Effect.mapError(restore(Pool.get(pool)), errorOf)
+        if (concurrency === 1) return member
+        // Statements of others that are on their way are waited for; none comes after them.
+        yield* Pool.reserve(pool, member)
+        const { exclusive } = member.session
+        if (exclusive === undefined) return member
+        const session = yield* restore(exclusive)
+        return member.over(session)
+      })
+      const member = yield* Scope.provide(borrow, loan).pipe(
+        Effect.onError((cause) => Scope.close(loan, Exit.failCause(cause)))
+      )
+      const handle: Handle = new Handle({ member, pool: name, loan, invalidate: member.invalidate })
+      yield* Scope.addFinalizer(outer, handle.release())
+      return handle
+    })
+  )
+
+  const reserve = Effect.mapError(get, (error) => toSqlError(name, error))
+
+  const client = yield* makeClient(driver, {
+    reserve,
+    lend: (f) =>
+      Effect.mapError(Pool.use(pool, f), (error): any =>
+        isPoolError(error) ? toSqlError(name, errorOf(error)) : error
+      )
+  })
+
+  const self: ConnectionPool["Service"] = {
+    name,
+    driver,
+    get,
+    use: (f) => Effect.scoped(Effect.flatMap(get, f)),
+    reserve,
+    client,
+    invalidate: (connection) => connection.invalidate,
+    warmUp: Effect.mapError(Pool.warmUp(pool), errorOf),
+    resize: (limits) => Pool.resize(pool, limits),
+    clear: Pool.clear(pool),
+    recycle: Pool.recycle(pool),
+    suspend: Pool.suspend(pool),
+    resume: Pool.resume(pool),
+    stats: Pool.stats(pool),
+    leases: Effect.map(Pool.leases(pool), (leases) =>
+      leases.map(({ item, ...lease }) => ({ ...lease, item: { connectedAt: item.connectedAt } }))
+    ),
+    events: Pool.events(pool)
+  }
+  yield* PoolRegistry.register({
+    kind: "connections",
+    name,
+    stats: self.stats,
+    leases: self.leases,
+    events: self.events
+  })
+  return self
+})
+
+/** Makes a connection that came back ready for the next borrower. */
+const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown> => {
+  const { state } = member
+  const cleanup = state.cleanup ?? usual
+  state.cleanup = undefined
+  if (state.ended !== undefined) return Effect.fail(state.ended)
+  if (typeof cleanup === "function") return cleanup(member)
+  if (cleanup === "none") return Effect.void
+  const rollback = state.mayBeOpen ? member.rollback : Effect.void
+  return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
+}
+
+const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout =>
+  error instanceof PoolError.AcquireTimeout ||
+  error instanceof PoolError.LineFull ||
+  error instanceof PoolError.PoolClosed ||
+  error instanceof PoolError.ValidationFailed ||
+  error instanceof PoolError.CreateTimeout ||
+  error instanceof PoolError.WouldDeadlock
+
+/** What a `SqlClient` says when it got no connection; the pool's own error is its cause. */
+export const toSqlError = (pool: string, error: SqlPoolError): SqlError =>
+  isSqlError(error)
+    ? error
+    : new SqlError({
+        reason: new ConnectionError({
+          cause: error,
+          message: hasProperty(error, "message") ? String(error.message) : `no connection from ${pool}`,
+          operation: "acquireConnection"
+        })
+      })

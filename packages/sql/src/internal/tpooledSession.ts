@@ -1,0 +1,193 @@
+// A session that lives in a thread, as the calling thread sees it.
+import * as Effect from "effect/Effect"
+import * as Scope from "effect/Scope"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import type { Connection } from "effect/sql/SqlConnection"
+import { ConnectionError, SqlError, StatementTimeoutError, UnknownError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { Remote, ThreadError } from "@cenote/threads"
+import { ThreadPool } from "@cenote/threads"
+import type { Any, SqlSession } from "../SqlDriver.ts"
+import type { HostedSession, Port } from "./workerSession.ts"
+import { decodeSqlError, isWireSqlError, type WireSqlError } from "./wire.ts"
+
+type Transform = Parameters<Connection["execute"]>[2]
+type Params = ReadonlyArray<unknown>
+
+/** What the module of a driver's worker exports. */
+interface WorkerModule {
+  readonly Session: new (config: unknown, port: Port) => HostedSession
+}
+
+/** Opens a session in a thread of the pool in the context. Its scope ends it there. */
+export const openInThread = (
+  driver: Any
+): Effect.Effect<SqlSession, SqlError, ThreadPool.ThreadPool | Scope.Scope> =>
+  Effect.gen(function* () {
+    const { url } = driver.worker
+    const config = yield* driver.worker.config
+    const ends = new Ends()
+    // Closed by the other side, or with its thread; here at the latest with the scope.
+    const channel = new MessageChannel()
+    const port: Port = channel.port1 as any
+    yield* Effect.addFinalizer(() => Effect.sync(() => ends.close(port)))
+    const make = ThreadPool.proxy<WorkerModule, "Session">(url, "Session", [
+      config,
+      ThreadPool.move(channel.port2 as any)
+    ])
+    const remote = yield* Effect.mapError(make, (error) => sqlError(error, "connect"))
+    ends.listen(port)
+    const session = new TpooledSession(remote, ends, driver.unkillable === true)
+    yield* session.run("connect", remote.open())
+    return session
+  })
+
+/** Tells once that the session has ended. */
+class Ends {
+  private error: SqlError | undefined = undefined
+  private listener: ((error: SqlError) => void) | undefined = undefined
+  private closed = false
+
+  listen(port: Port): void {
+    port.addEventListener("message", ({ data }) => {
+      if (isWireSqlError(data)) this.end(decodeSqlError(data))
+    })
+    port.addEventListener("close", () => this.end(threadEnded()))
+    port.start()
+    // A connection at rest does not keep the process up.
+    port.unref?.()
+  }
+
+  end(error: SqlError): void {
+    if (this.closed || this.error !== undefined) return
+    this.error = error
+    this.listener?.(error)
+  }
+
+  onEnd(listener: (error: SqlError) => void): void {
+    this.listener = listener
+    if (this.error !== undefined) listener(this.error)
+  }
+
+  close(port: Port): void {
+    this.closed = true
+    port.close()
+  }
+}
+
+export class TpooledSession implements SqlSession {
+  readonly native: Remote.Remote<HostedSession>
+  private readonly ends: Ends
+  private readonly unkillable: boolean
+
+  constructor(remote: Remote.Remote<HostedSession>, ends: Ends, unkillable: boolean) {
+    this.native = remote
+    this.ends = ends
+    this.unkillable = unkillable
+  }
+
+  onEnd(listener: (error: SqlError) => void): void {
+    this.ends.onEnd(listener)
+  }
+
+  execute(sql: string, params: Params, transformRows: Transform) {
+    const rows = this.statement("execute", (safe) => this.native.execute(sql, params, safe))
+    return transformRows === undefined ? rows : Effect.map(rows, transformRows)
+  }
+
+  executeRaw(sql: string, params: Params) {
+    return this.statement("executeRaw", (safe) => this.native.executeRaw(sql, params, safe))
+  }
+
+  executeValues(sql: string, params: Params) {
+    return this.statement("executeValues", (safe) => this.native.executeValues(sql, params, safe))
+  }
+
+  executeValuesUnprepared(sql: string, params: Params) {
+    return this.statement("executeValues", (safe) => this.native.executeValuesUnprepared(sql, params, safe))
+  }
+
+  executeUnprepared(sql: string, params: Params, transformRows: Transform) {
+    const rows = this.statement("execute", (safe) => this.native.executeUnprepared(sql, params, safe))
+    return transformRows === undefined ? rows : Effect.map(rows, transformRows)
+  }
+
+  executeStream(sql: string, params: Params, transformRows: Transform): Stream.Stream<any, SqlError> {
+    const rows = Stream.unwrap(
+      Effect.map(SafeIntegers, (safe) =>
+        Stream.mapError(this.native.stream(sql, params, safe), (error) => this.failed(error, "stream"))
+      )
+    )
+    return transformRows === undefined ? rows : Stream.mapArray(rows, (_) => transformRows(_ as any) as any)
+  }
+
+  get ping() {
+    return this.run("ping", this.native.ping())
+  }
+
+  get rollback() {
+    return this.run("rollback", this.native.rollback())
+  }
+
+  get reset() {
+    return this.run("reset", this.native.reset())
+  }
+
+  /** Whatever it is called, the session in the thread knows whether it has it. */
+  readonly extras: NonNullable<SqlSession["extras"]> = new Proxy(
+    {},
+    {
+      get:
+        (_, name: string) =>
+        (...args: Params) =>
+          Stream.mapError(this.native.extra(name, args), (error) => this.failed(error, name))
+    }
+  )
+
+  private statement<A>(
+    operation: string,
+    call: (safe: boolean) => Effect.Effect<A, WireSqlError | ThreadError.ThreadError>
+  ): Effect.Effect<A, SqlError> {
+    return Effect.flatMap(SafeIntegers, (safe) => this.run(operation, call(safe)))
+  }
+
+  run<A>(
+    operation: string,
+    call: Effect.Effect<A, WireSqlError | ThreadError.ThreadError>
+  ): Effect.Effect<A, SqlError> {
+    return Effect.mapError(this.unkillable ? ThreadPool.unkillable(call) : call, (error) =>
+      this.failed(error, operation)
+    )
+  }
+
+  private failed(error: WireSqlError | ThreadError.ThreadError, operation: string): SqlError {
+    const failure = sqlError(error, operation)
+    if (!isWireSqlError(error) && endsSession(error)) this.ends.end(failure)
+    return failure
+  }
+}
+
+/** Whether what a call failed with means that the session cannot be used again. */
+const endsSession = ({ _tag }: ThreadError.ThreadError): boolean =>
+  _tag === "ThreadCrashed" || _tag === "StaleRemote" || _tag === "ThreadPoolClosed" || _tag === "TaskFailed"
+
+const sqlError = (error: WireSqlError | ThreadError.ThreadError, operation: string): SqlError => {
+  if (isWireSqlError(error)) return decodeSqlError(error)
+  const props = { cause: error, message: error.message, operation }
+  switch (error._tag) {
+    case "TaskTimeout":
+      return new SqlError({ reason: new StatementTimeoutError(props) })
+    case "NotCloneable":
+    case "TaskFailed":
+      return new SqlError({ reason: new UnknownError(props) })
+    default:
+      return new SqlError({ reason: new ConnectionError(props) })
+  }
+}
+
+const threadEnded = (): SqlError => {
+  const message = "the thread of the connection has ended"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "use" })
+  })
+}

@@ -1,0 +1,143 @@
+// A session in a thread: what the other side calls.
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import { SafeIntegers } from "effect/sql/SqlClient"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import * as Stream from "effect/Stream"
+import type { SqlSession } from "../SqlDriver.ts"
+import { encodeSqlError, type WireSqlError } from "./wire.ts"
+
+type Rows = ReadonlyArray<any>
+type Values = ReadonlyArray<ReadonlyArray<unknown>>
+type Params = ReadonlyArray<unknown>
+
+/** What an object in the thread can do; its other side is `tpooledSession.ts`. `safe`: integers as bigints. */
+export interface HostedSession {
+  readonly open: () => Effect.Effect<void, WireSqlError>
+  readonly execute: (sql: string, params: Params, safe: boolean) => Effect.Effect<Rows, WireSqlError>
+  readonly executeRaw: (sql: string, params: Params, safe: boolean) => Effect.Effect<unknown, WireSqlError>
+  readonly executeValues: (sql: string, params: Params, safe: boolean) => Effect.Effect<Values, WireSqlError>
+  readonly executeValuesUnprepared: (
+    sql: string,
+    params: Params,
+    safe: boolean
+  ) => Effect.Effect<Values, WireSqlError>
+  readonly executeUnprepared: (
+    sql: string,
+    params: Params,
+    safe: boolean
+  ) => Effect.Effect<Rows, WireSqlError>
+  readonly stream: (sql: string, params: Params, safe: boolean) => Stream.Stream<any, WireSqlError>
+  readonly ping: () => Effect.Effect<void, WireSqlError>
+  readonly rollback: () => Effect.Effect<void, WireSqlError>
+  readonly reset: () => Effect.Effect<void, WireSqlError>
+  /** Something that only the driver's own services ask of a session. */
+  readonly extra: (name: string, args: ReadonlyArray<unknown>) => Stream.Stream<unknown, WireSqlError>
+  readonly [Symbol.asyncDispose]: () => Promise<void>
+}
+
+/** One end of a `MessageChannel`, as every platform has it. */
+export interface Port {
+  readonly postMessage: (message: unknown) => void
+  readonly addEventListener: (
+    type: "message" | "close",
+    listener: (event: { readonly data: unknown }) => void
+  ) => void
+  readonly start: () => void
+  readonly close: () => void
+  /** On Node: a port that nobody waits for does not keep the process up. */
+  readonly unref?: () => void
+}
+
+export const hosted = <Config>(
+  connect: (config: Config) => Effect.Effect<SqlSession, SqlError, Scope.Scope>
+): new (config: Config, port: Port) => HostedSession =>
+  class Session implements HostedSession {
+    private readonly config: Config
+    private readonly port: Port
+    private readonly scope = Scope.makeUnsafe()
+    private session: SqlSession | undefined = undefined
+
+    constructor(config: Config, port: Port) {
+      this.config = config
+      this.port = port
+    }
+
+    open(): Effect.Effect<void, WireSqlError> {
+      return Scope.provide(connect(this.config), this.scope).pipe(
+        Effect.map((session) => {
+          this.session = session
+          // The other side hears at once that a session is over, also when nothing runs on it.
+          session.onEnd((error) => this.port.postMessage(encodeSqlError(error)))
+        }),
+        Effect.mapError(encodeSqlError)
+      )
+    }
+
+    execute(sql: string, params: Params, safe: boolean) {
+      return this.run(safe, (session) => session.execute(sql, params, undefined))
+    }
+    executeRaw(sql: string, params: Params, safe: boolean) {
+      return this.run(safe, (session) => session.executeRaw(sql, params))
+    }
+    executeValues(sql: string, params: Params, safe: boolean) {
+      return this.run(safe, (session) => session.executeValues(sql, params))
+    }
+    executeValuesUnprepared(sql: string, params: Params, safe: boolean) {
+      return this.run(safe, (session) => session.executeValuesUnprepared(sql, params))
+    }
+    executeUnprepared(sql: string, params: Params, safe: boolean) {
+      return this.run(safe, (session) => session.executeUnprepared(sql, params, undefined))
+    }
+    stream(sql: string, params: Params, safe: boolean) {
+      return Stream.suspend(() =>
+        this.session === undefined
+          ? Stream.fail(encodeSqlError(notOpen()))
+          : this.session
+              .executeStream(sql, params, undefined)
+              .pipe(Stream.mapError(encodeSqlError), Stream.provideService(SafeIntegers, safe))
+      )
+    }
+    ping() {
+      return this.run(false, (session) => session.ping)
+    }
+    rollback() {
+      return this.run(false, (session) => session.rollback)
+    }
+    reset() {
+      return this.run(false, (session) => session.reset)
+    }
+    extra(name: string, args: ReadonlyArray<unknown>): Stream.Stream<unknown, WireSqlError> {
+      return Stream.suspend(() => {
+        const extra = this.session?.extras?.[name]
+        return Stream.mapError(extra === undefined ? Stream.fail(notOpen()) : extra(...args), encodeSqlError)
+      })
+    }
+
+    async [Symbol.asyncDispose](): Promise<void> {
+      this.session = undefined
+      await Effect.runPromise(Scope.close(this.scope, Exit.void))
+      this.port.close()
+    }
+
+    private run<A>(
+      safe: boolean,
+      f: (session: SqlSession) => Effect.Effect<A, SqlError>
+    ): Effect.Effect<A, WireSqlError> {
+      return Effect.suspend(() => {
+        const effect = this.session === undefined ? Effect.fail(notOpen()) : f(this.session)
+        return Effect.mapError(
+          safe ? Effect.provideService(effect, SafeIntegers, true) : effect,
+          encodeSqlError
+        )
+      })
+    }
+  }
+
+const notOpen = (): SqlError => {
+  const message = "the session in the thread is not open"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "use" })
+  })
+}
