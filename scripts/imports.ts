@@ -23,7 +23,10 @@ const table: Record<string, Row> = {
   },
   sql: {
     everywhere: ["effect", "@cenote/pool"],
-    only: { files: /^(internal\/)?([tT]pooled|[wW]orker)[^/]*\.ts$/, imports: ["@cenote/threads"] }
+    only: {
+      files: /^(internal\/)?([tT]pooled|[wW]orker|DatabaseConnector)[^/]*\.ts$/,
+      imports: ["@cenote/threads"]
+    }
   },
   "sql-pg": { everywhere: ["effect", "@cenote/sql", "@effect/sql-pg"] },
   "sql-mysql2": { everywhere: ["effect", "@cenote/sql", "@effect/sql-mysql2", "mysql2"] },

@@ -110,11 +110,11 @@ const isShutdown = /^(?:57P0|25P03|08)/
 
 /** What the pool is called, and what spans say. Never fails: what is wrong with the configuration is told by the connect. */
 const targetOf = ({ database, host, path, port, url, username }: Config) => {
-  const parsed = url === undefined ? undefined : URL.parse(Redacted.value(url))
+  const parsed = url === undefined ? undefined : (URL.parse(Redacted.value(url)) ?? undefined)
   const user = username ?? (parsed?.username || "postgres")
   return {
     host: host ?? path ?? (parsed?.hostname || "localhost"),
     port: port ?? (Number(parsed?.port) || 5432),
-    database: database ?? (parsed == null ? user : decodeURIComponent(parsed.pathname.slice(1)) || user)
+    database: database ?? (parsed === undefined ? user : decodeURIComponent(parsed.pathname.slice(1)) || user)
   }
 }

@@ -43,7 +43,7 @@ export const layer = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError> =>
-  layerOver(driver, options, connect(driver, options))
+  layerOver(driver, options, connectRaw(driver, options))
 
 /**
  * A pool that lives as long as the scope.
@@ -54,7 +54,8 @@ export const layer = <Services>(
 export const make = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
-): Effect.Effect<Service, never, Scope.Scope> => internal.make(driver, options, connect(driver, options))
+): Effect.Effect<Service, never, Scope.Scope> => internal.make(driver, options, connectRaw(driver, options))
 
-const connect = (driver: SqlDriver<any>, options: Options) =>
+/** @internal */
+export const connectRaw = (driver: SqlDriver<any>, options: Options): ReturnType<SqlDriver["connect"]> =>
   driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false })

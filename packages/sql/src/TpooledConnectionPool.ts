@@ -9,11 +9,11 @@ import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import { ThreadPool } from "@cenote/threads"
+import type { ThreadPool } from "@cenote/threads"
 import type { ConnectionPool, Options, Service } from "./ConnectionPool.ts"
 import { layerOver } from "./internal/layer.ts"
 import * as internal from "./internal/pool.ts"
-import { openInThread } from "./internal/tpooledSession.ts"
+import { connectInThread, openInThread, withoutMultiplex } from "./internal/tpooledSession.ts"
 import type { SqlDriver } from "./SqlDriver.ts"
 
 /**
@@ -46,20 +46,6 @@ export const make = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Effect.Effect<Service, never, ThreadPool.ThreadPool | Scope.Scope> =>
-  Effect.flatMap(ThreadPool.ThreadPool, (threads) =>
-    internal.make(
-      driver,
-      withoutMultiplex(options),
-      Effect.provideService(openInThread(driver), ThreadPool.ThreadPool, threads)
-    )
+  Effect.flatMap(connectInThread(driver), (connect) =>
+    internal.make(driver, withoutMultiplex(options), connect)
   )
-
-/** A connection in a thread runs one call after the other. */
-const withoutMultiplex = (options: Options & { readonly multiplex?: unknown }): Options => {
-  if (options.multiplex !== undefined && options.multiplex !== false) {
-    throw new TypeError(
-      "multiplex is set, but a connection in a thread runs one statement after the other. Leave it out, or use RawConnectionPool"
-    )
-  }
-  return options
-}

@@ -9,7 +9,7 @@ import type { SqlConnection } from "../SqlConnection.ts"
 import type { Any } from "../SqlDriver.ts"
 
 /** What a client needs of a pool. */
-interface Lender {
+export interface Lender {
   /** For the caller alone, until the scope closes: transactions, streams, and whoever reserves a connection. */
   readonly reserve: Effect.Effect<SqlConnection, SqlError, Scope.Scope>
   /** For one statement. */

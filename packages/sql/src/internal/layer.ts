@@ -30,7 +30,7 @@ export const layerOver = <Services, R>(
         )
       )
       if ((options.min ?? options.size ?? 0) > 0) {
-        yield* Effect.mapError(pool.warmUp, (error) => toSqlError(pool.name, error))
+        yield* Effect.mapError(pool.warmUp, toSqlError)
       }
       return Context.make(ConnectionPool, pool).pipe(
         Context.add(SqlClient, pool.client),

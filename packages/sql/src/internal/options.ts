@@ -1,5 +1,4 @@
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { PoolError } from "@cenote/pool"
@@ -51,5 +50,3 @@ export const sharedBy = ({ multiplex }: Options): number => {
   }
   return statements
 }
-
-export type Connect<Session> = Effect.Effect<Session, SqlError, any>

@@ -2,25 +2,39 @@ import { Clock } from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { hasProperty } from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { Pool, PoolError, PoolRegistry } from "@cenote/pool"
 import type { Cleanup } from "../SqlConnection.ts"
 import type { Any, SqlSession } from "../SqlDriver.ts"
 import { ConnectTimeout, type SqlPoolError } from "../SqlPoolError.ts"
-import { makeClient } from "./client.ts"
+import { type Lender, makeClient } from "./client.ts"
 import { Handle } from "./handle.ts"
 import { Member } from "./member.ts"
 import { defaults, type Options, sharedBy } from "./options.ts"
 import type { ConnectionPool } from "./service.ts"
 
+type Service = ConnectionPool["Service"]
+
+/** All that needs no client, and what a client needs. */
+export type Bare = Omit<Service, "client"> & Lender
+
 /** A pool of connections over sessions that `connect` opens, wherever they live. */
-export const make = Effect.fnUntraced(function* (
+export const make = (
   driver: Any,
   options: Options,
   connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
-): Effect.fn.Return<ConnectionPool["Service"], never, Scope.Scope> {
+): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.flatMap(makeBare(driver, options, connect), (pool) =>
+    Effect.map(makeClient(driver, pool), (client) => ({ ...pool, client }))
+  )
+
+/** The same without a client. */
+export const makeBare = Effect.fnUntraced(function* (
+  driver: Any,
+  options: Options,
+  connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
+): Effect.fn.Return<Bare, never, Scope.Scope> {
   const name = options.name ?? driver.target
   const connectTimeout = options.connectTimeout ?? defaults.connectTimeout
   const concurrency = sharedBy(options)
@@ -31,7 +45,7 @@ export const make = Effect.fnUntraced(function* (
     )
   }
   const clock = yield* Clock
-  const runFork = Effect.runForkWith(yield* Effect.context<never>())
+  const runFork = Effect.runForkWith(yield* Effect.context())
   let last = 0
 
   const member = Effect.flatMap(connect, (session) => {
@@ -105,23 +119,16 @@ export const make = Effect.fnUntraced(function* (
     })
   )
 
-  const reserve = Effect.mapError(get, (error) => toSqlError(name, error))
-
-  const client = yield* makeClient(driver, {
-    reserve,
-    lend: (f) =>
-      Effect.mapError(Pool.use(pool, f), (error): any =>
-        isPoolError(error) ? toSqlError(name, errorOf(error)) : error
-      )
-  })
-
-  const self: ConnectionPool["Service"] = {
+  const self: Bare = {
     name,
     driver,
     get,
     use: (f) => Effect.scoped(Effect.flatMap(get, f)),
-    reserve,
-    client,
+    reserve: Effect.mapError(get, toSqlError),
+    lend: (f) =>
+      Effect.mapError(Pool.use(pool, f), (error): any =>
+        isPoolError(error) ? toSqlError(errorOf(error)) : error
+      ),
     invalidate: (connection) => connection.invalidate,
     warmUp: Effect.mapError(Pool.warmUp(pool), errorOf),
     resize: (limits) => Pool.resize(pool, limits),
@@ -166,13 +173,13 @@ const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.C
   error instanceof PoolError.WouldDeadlock
 
 /** What a `SqlClient` says when it got no connection; the pool's own error is its cause. */
-export const toSqlError = (pool: string, error: SqlPoolError): SqlError =>
+export const toSqlError = (error: SqlPoolError): SqlError =>
   isSqlError(error)
     ? error
     : new SqlError({
         reason: new ConnectionError({
           cause: error,
-          message: hasProperty(error, "message") ? String(error.message) : `no connection from ${pool}`,
+          message: error.message,
           operation: "acquireConnection"
         })
       })

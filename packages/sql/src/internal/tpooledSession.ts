@@ -1,6 +1,6 @@
 // A session that lives in a thread, as the calling thread sees it.
 import * as Effect from "effect/Effect"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError, StatementTimeoutError, UnknownError } from "effect/sql/SqlError"
@@ -8,6 +8,8 @@ import * as Stream from "effect/Stream"
 import type { Remote, ThreadError } from "@cenote/threads"
 import { ThreadPool } from "@cenote/threads"
 import type { Any, SqlSession } from "../SqlDriver.ts"
+import type { Options } from "./options.ts"
+import { makeBare } from "./pool.ts"
 import type { HostedSession, Port } from "./workerSession.ts"
 import { decodeSqlError, isWireSqlError, type WireSqlError } from "./wire.ts"
 
@@ -41,6 +43,32 @@ export const openInThread = (
     yield* session.run("connect", remote.open())
     return session
   })
+
+/** The same, in the threads of the pool that is in the context now. */
+export const connectInThread = (
+  driver: Any
+): Effect.Effect<
+  Effect.Effect<SqlSession, SqlError, Scope.Scope>,
+  never,
+  ThreadPool.ThreadPool | Scope.Scope
+> =>
+  Effect.map(ThreadPool.ThreadPool, (threads) =>
+    Effect.provideService(openInThread(driver), ThreadPool.ThreadPool, threads)
+  )
+
+/** A pool over such sessions, without a client. */
+export const makeBareTpooled = (driver: Any, options: Options) =>
+  Effect.flatMap(connectInThread(driver), (connect) => makeBare(driver, withoutMultiplex(options), connect))
+
+/** A connection in a thread runs one call after the other. */
+export const withoutMultiplex = <A extends object>(options: A & { readonly multiplex?: unknown }): A => {
+  if (options.multiplex !== undefined && options.multiplex !== false) {
+    throw new TypeError(
+      "multiplex is set, but a connection in a thread runs one statement after the other. Leave it out, or use RawConnectionPool"
+    )
+  }
+  return options
+}
 
 /** Tells once that the session has ended. */
 class Ends {

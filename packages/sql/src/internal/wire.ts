@@ -39,8 +39,21 @@ export const decodeSqlError = (wire: WireSqlError): SqlErrors.SqlError => {
   const reason =
     wire.reason === "UniqueViolation"
       ? new SqlErrors.UniqueViolation({ ...props, constraint: wire.constraint ?? "unknown" })
-      : new (SqlErrors[wire.reason] ?? SqlErrors.UnknownError)(props)
+      : new reasons[wire.reason](props)
   return new SqlErrors.SqlError({ reason })
+}
+
+const reasons = {
+  ConnectionError: SqlErrors.ConnectionError,
+  AuthenticationError: SqlErrors.AuthenticationError,
+  AuthorizationError: SqlErrors.AuthorizationError,
+  SqlSyntaxError: SqlErrors.SqlSyntaxError,
+  ConstraintError: SqlErrors.ConstraintError,
+  DeadlockError: SqlErrors.DeadlockError,
+  SerializationError: SqlErrors.SerializationError,
+  LockTimeoutError: SqlErrors.LockTimeoutError,
+  StatementTimeoutError: SqlErrors.StatementTimeoutError,
+  UnknownError: SqlErrors.UnknownError
 }
 
 /** Causes of causes that travel. */
@@ -82,7 +95,7 @@ const primitive = (value: unknown): { readonly isPlain: boolean; readonly value:
     case "symbol":
       return { isPlain: false, value: String(value) }
     case "object":
-      return value === null ? { isPlain: true, value } : { isPlain: false, value: String(value) }
+      return value === null ? { isPlain: true, value } : { isPlain: false, value: "[object]" }
     default:
       return { isPlain: true, value }
   }

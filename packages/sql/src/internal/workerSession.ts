@@ -69,7 +69,7 @@ export const hosted = <Config>(
         Effect.map((session) => {
           this.session = session
           // The other side hears at once that a session is over, also when nothing runs on it.
-          session.onEnd((error) => this.port.postMessage(encodeSqlError(error)))
+          session.onEnd((error) => tell(this.port, encodeSqlError(error)))
         }),
         Effect.mapError(encodeSqlError)
       )
@@ -134,6 +134,9 @@ export const hosted = <Config>(
       })
     }
   }
+
+// oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port has none
+const tell = (port: Port, error: WireSqlError): void => port.postMessage(error)
 
 const notOpen = (): SqlError => {
   const message = "the session in the thread is not open"

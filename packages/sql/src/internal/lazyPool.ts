@@ -1,0 +1,117 @@
+// A pool that is there when it is needed: made with the first borrow, and closed when nobody has used it for a while.
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { Pool } from "@cenote/pool"
+import type { Any } from "../SqlDriver.ts"
+import { makeClient } from "./client.ts"
+import type { Bare } from "./pool.ts"
+import type { ConnectionPool } from "./service.ts"
+
+interface Open {
+  readonly pool: Bare
+  readonly scope: Scope.Closeable
+}
+
+export interface LazyOptions {
+  readonly name: string
+  readonly driver: Any
+  readonly min: number
+  readonly max: number
+  /** Makes the pool. Must not wait. */
+  readonly make: Effect.Effect<Bare, never, Scope.Scope>
+  readonly idleTimeout: number
+}
+
+/** It lives in the scope, with whatever pool is open at the time. */
+export const makeLazy = Effect.fnUntraced(function* (
+  options: LazyOptions
+): Effect.fn.Return<ConnectionPool["Service"], never, Scope.Scope> {
+  const scope = yield* Effect.scope
+  const runSync = Effect.runSyncWith(yield* Effect.context())
+  let open: Open | undefined
+  /** Borrows that are on their way, which no pool tells of yet. */
+  let onTheirWay = 0
+  /** What `resize` said, for the pools to come. */
+  let limits: Parameters<ConnectionPool["Service"]["resize"]>[0] | undefined
+
+  const current = (): Bare => {
+    if (open !== undefined) return open.pool
+    const own = runSync(Scope.fork(scope))
+    const pool = runSync(Scope.provide(options.make, own))
+    open = { pool, scope: own }
+    if (limits !== undefined) runSync(pool.resize(limits))
+    runSync(Effect.forkIn(closeWhenIdle(open), own))
+    return pool
+  }
+
+  /** Ends the pool at the first look at which nothing has happened since the last one, and it is empty. */
+  const closeWhenIdle = (own: Open): Effect.Effect<void> =>
+    Effect.gen(function* () {
+      for (let before = -1; ;) {
+        yield* Effect.sleep(options.idleTimeout)
+        const { borrowed, failures, pending, size } = yield* own.pool.stats
+        const done = borrowed + failures
+        if (size === 0 && pending === 0 && onTheirWay === 0 && done === before) break
+        before = done
+      }
+      open = undefined
+      // In a fiber of its own: this one ends with the scope.
+      yield* Effect.forkIn(Scope.close(own.scope, Exit.void), scope)
+    })
+
+  const borrow = <A, E, R>(f: (pool: Bare) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.suspend(() => {
+      onTheirWay++
+      return Effect.ensuring(
+        Effect.suspend(() => f(current())),
+        Effect.sync(() => onTheirWay--)
+      )
+    })
+
+  const ifOpen = <A>(f: (pool: Bare) => Effect.Effect<A>, otherwise: A): Effect.Effect<A> =>
+    Effect.suspend(() => (open === undefined ? Effect.succeed(otherwise) : f(open.pool)))
+
+  const get: ConnectionPool["Service"]["get"] = borrow((pool) => pool.get)
+  const reserve = borrow((pool) => pool.reserve)
+  return {
+    name: options.name,
+    driver: options.driver,
+    get,
+    use: (f) => Effect.scoped(Effect.flatMap(get, f)),
+    reserve,
+    client: yield* makeClient(options.driver, { reserve, lend: (f) => borrow((pool) => pool.lend(f)) }),
+    invalidate: (connection) => connection.invalidate,
+    warmUp: borrow((pool) => pool.warmUp),
+    resize: (next) =>
+      Effect.suspend(() => {
+        limits = next
+        return ifOpen((pool) => pool.resize(next), undefined)
+      }),
+    clear: ifOpen((pool) => pool.clear, 0),
+    recycle: ifOpen((pool) => pool.recycle, undefined),
+    suspend: borrow((pool) => pool.suspend),
+    resume: ifOpen((pool) => pool.resume, undefined),
+    stats: Effect.suspend(() => ifOpen((pool) => pool.stats, empty(options))),
+    leases: ifOpen((pool) => pool.leases, []),
+    events: Stream.suspend(() => current().events)
+  }
+})
+
+const empty = ({ max, min, name }: LazyOptions): Pool.Stats => ({
+  name,
+  min,
+  max,
+  size: 0,
+  idle: 0,
+  used: 0,
+  pending: 0,
+  creating: 0,
+  closing: 0,
+  created: 0,
+  destroyed: 0,
+  borrowed: 0,
+  timeouts: 0,
+  failures: 0
+})
