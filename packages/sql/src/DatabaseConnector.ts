@@ -92,7 +92,7 @@ export interface TargetConfig {
  */
 export interface Options<Config extends TargetConfig> {
   /** Makes the driver for one target, as `PgDriver.make` does. */
-  readonly driver: (config: Config) => SqlDriver<any>
+  readonly driver: (config: Config) => SqlDriver
   readonly defaults?: Partial<Config> | undefined
   /**
    * What each host needs, by its exact name; `default` is for all others (EV-72). An Effect is run at each connect, so that
@@ -270,7 +270,7 @@ const asking = (
   make: Options<TargetConfig>["driver"],
   target: TargetConfig,
   secret: Effect.Effect<TargetConfig, unknown>
-): SqlDriver<any> => {
+): SqlDriver => {
   const now = Effect.map(secret, (credentials) => make({ ...target, ...credentials })).pipe(
     Effect.mapError((cause) => {
       const message = `the credentials of host ${JSON.stringify(host)} could not be had`

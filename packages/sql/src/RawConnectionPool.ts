@@ -57,5 +57,5 @@ export const make = <Services>(
 ): Effect.Effect<Service, never, Scope.Scope> => internal.make(driver, options, connectRaw(driver, options))
 
 /** @internal */
-export const connectRaw = (driver: SqlDriver<any>, options: Options): ReturnType<SqlDriver["connect"]> =>
+export const connectRaw = (driver: SqlDriver, options: Options): ReturnType<SqlDriver["connect"]> =>
   driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false })

@@ -80,7 +80,7 @@ export interface WorkerModule {
  *
  * **Details**
  *
- * `Services` are the services that the driver's packages add to `SqlClient`, such as `PgClient`.
+ * `Services` are the services that the driver's packages add to `SqlClient`, such as `PgClient`; without it, any driver will do.
  *
  * @category models
  * @since 0.1.0
@@ -119,14 +119,6 @@ export interface ServicePool {
   /** A connection for the caller alone, until the scope closes. */
   readonly reserve: Effect.Effect<SqlConnection, SqlError, Scope.Scope>
 }
-
-/**
- * A driver of any kind of database.
- *
- * @category models
- * @since 0.1.0
- */
-export type Any = SqlDriver<any>
 
 /**
  * Asks a connection for something that only the services of its driver know, such as PostgreSQL's notifications: one of the

@@ -6,7 +6,7 @@ import * as SqlClient from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type { SqlConnection } from "../SqlConnection.ts"
-import type { Any } from "../SqlDriver.ts"
+import type { SqlDriver } from "../SqlDriver.ts"
 
 /** What a client needs of a pool. */
 export interface Lender {
@@ -19,7 +19,7 @@ export interface Lender {
 }
 
 /** Effect's `SqlClient` over a pool. It tells the queries that are reactive by the program's `Reactivity`, if it has one. */
-export const makeClient = Effect.fnUntraced(function* (driver: Any, { lend, reserve }: Lender) {
+export const makeClient = Effect.fnUntraced(function* (driver: SqlDriver, { lend, reserve }: Lender) {
   const given = yield* Effect.serviceOption(Reactivity.Reactivity)
   const reactivity = Option.isSome(given) ? given.value : yield* Reactivity.make
   return yield* Effect.provideService(

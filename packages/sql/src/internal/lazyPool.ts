@@ -4,7 +4,7 @@ import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Pool } from "@cenote/pool"
-import type { Any } from "../SqlDriver.ts"
+import type { SqlDriver } from "../SqlDriver.ts"
 import { makeClient } from "./client.ts"
 import type { Bare } from "./pool.ts"
 import type { ConnectionPool } from "./service.ts"
@@ -16,7 +16,7 @@ interface Open {
 
 export interface LazyOptions {
   readonly name: string
-  readonly driver: Any
+  readonly driver: SqlDriver
   readonly min: number
   readonly max: number
   /** Makes the pool. Must not wait. */

@@ -5,7 +5,7 @@ import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Cleanup } from "../SqlConnection.ts"
-import type { Any, SqlSession } from "../SqlDriver.ts"
+import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
 import { effectOf } from "./statement.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
@@ -32,7 +32,7 @@ export class Member implements Connection {
   readonly connectedAt: number
   readonly session: SqlSession
   readonly state: State
-  private readonly driver: Any
+  private readonly driver: SqlDriver
   /** Whether statements of several fibers are under way on it at one time. */
   private readonly shared: boolean
   /** Has the pool close it. */
@@ -43,7 +43,7 @@ export class Member implements Connection {
     readonly id: number
     readonly connectedAt: number
     readonly session: SqlSession
-    readonly driver: Any
+    readonly driver: SqlDriver
     readonly shared: boolean
     readonly invalidate: (member: Member) => Effect.Effect<void>
   }) {

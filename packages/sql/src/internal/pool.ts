@@ -6,7 +6,7 @@ import * as Scope from "effect/Scope"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { Pool, PoolError, PoolRegistry } from "@cenote/pool"
 import type { Cleanup } from "../SqlConnection.ts"
-import type { Any, SqlSession } from "../SqlDriver.ts"
+import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
 import { ConnectTimeout, type SqlPoolError } from "../SqlPoolError.ts"
 import { type Lender, makeClient } from "./client.ts"
 import { Handle } from "./handle.ts"
@@ -21,7 +21,7 @@ export type Bare = Omit<Service, "client"> & Lender
 
 /** A pool of connections over sessions that `connect` opens, wherever they live. */
 export const make = (
-  driver: Any,
+  driver: SqlDriver,
   options: Options,
   connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
 ): Effect.Effect<Service, never, Scope.Scope> =>
@@ -31,7 +31,7 @@ export const make = (
 
 /** The same without a client. */
 export const makeBare = Effect.fnUntraced(function* (
-  driver: Any,
+  driver: SqlDriver,
   options: Options,
   connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
 ): Effect.fn.Return<Bare, never, Scope.Scope> {

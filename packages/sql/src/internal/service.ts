@@ -5,7 +5,7 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type * as Stream from "effect/Stream"
 import type { Pool, PoolEvent } from "@cenote/pool"
 import type { SqlConnection } from "../SqlConnection.ts"
-import type { Any, ServicePool } from "../SqlDriver.ts"
+import type { ServicePool, SqlDriver } from "../SqlDriver.ts"
 import type { SqlPoolError } from "../SqlPoolError.ts"
 
 /** The service; documented as `ConnectionPool`. */
@@ -13,7 +13,7 @@ export class ConnectionPool extends Context.Service<
   ConnectionPool,
   ServicePool & {
     readonly name: string
-    readonly driver: Any
+    readonly driver: SqlDriver
     /** Borrows a connection for the caller alone, until the scope closes or it is released. */
     readonly get: Effect.Effect<SqlConnection, SqlPoolError, Scope.Scope>
     /** Borrows a connection for the caller alone while an effect runs. */

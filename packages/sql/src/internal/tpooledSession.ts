@@ -7,7 +7,7 @@ import { ConnectionError, SqlError, StatementTimeoutError, UnknownError } from "
 import * as Stream from "effect/Stream"
 import type { Remote, ThreadError } from "@cenote/threads"
 import { ThreadPool } from "@cenote/threads"
-import type { Any, SqlSession } from "../SqlDriver.ts"
+import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
 import type { Options } from "./options.ts"
 import { makeBare } from "./pool.ts"
 import type { HostedSession, Port } from "./workerSession.ts"
@@ -23,7 +23,7 @@ interface WorkerModule {
 
 /** Opens a session in a thread of the pool in the context. Its scope ends it there. */
 export const openInThread = (
-  driver: Any
+  driver: SqlDriver
 ): Effect.Effect<SqlSession, SqlError, ThreadPool.ThreadPool | Scope.Scope> =>
   Effect.gen(function* () {
     const { url } = driver.worker
@@ -46,7 +46,7 @@ export const openInThread = (
 
 /** The same, in the threads of the pool that is in the context now. */
 export const connectInThread = (
-  driver: Any
+  driver: SqlDriver
 ): Effect.Effect<
   Effect.Effect<SqlSession, SqlError, Scope.Scope>,
   never,
@@ -57,7 +57,7 @@ export const connectInThread = (
   )
 
 /** A pool over such sessions, without a client. */
-export const makeBareTpooled = (driver: Any, options: Options) =>
+export const makeBareTpooled = (driver: SqlDriver, options: Options) =>
   Effect.flatMap(connectInThread(driver), (connect) => makeBare(driver, withoutMultiplex(options), connect))
 
 /** A connection in a thread runs one call after the other. */
