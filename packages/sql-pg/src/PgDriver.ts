@@ -60,7 +60,7 @@ export interface Config extends Omit<PgConnection.Config, "connectTimeout" | "mu
  * @category constructors
  * @since 0.1.0
  */
-export const make = (config: Config = {}): SqlDriver<PgClient.PgClient> => {
+export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
   const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...rest } = config
   // The pool limits how long connecting may take.
   const session: PgConnection.Config = { ...rest, connectTimeout: Duration.infinity }

@@ -1,0 +1,3 @@
+import { tests } from "./shared.ts"
+
+await tests(process.env["ENDING"])
