@@ -43,6 +43,7 @@ import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
+import { Holding } from "./internal/deadlock.ts"
 import * as internal from "./internal/pool.ts"
 import * as report from "./internal/report.ts"
 import type { Stats as Stats_ } from "./internal/stats.ts"
@@ -421,6 +422,28 @@ export const invalidate: {
     return Effect.void
   })
 })
+
+/**
+ * The newest loan of the fiber that reads it, or of the one that forked it: what a deadlock is found by (`WouldDeadlock`).
+ *
+ * For what is built on pools. A borrow marks the context that it runs in; where that context ends before the loan does, as
+ * when {@link get} runs in a scope that is provided to it alone, the mark is read right after the borrow and provided to
+ * whatever the loan is for.
+ *
+ * @category references
+ * @since 0.1.0
+ */
+export const CurrentLoan: Context.Reference<CurrentLoan | undefined> = Holding as Context.Reference<any>
+
+/**
+ * A loan, as the reference has it. There is nothing to be done with it but to hand it on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CurrentLoan {
+  readonly state: string
+}
 
 // -----------------------------------------------------------------------------
 // Operations

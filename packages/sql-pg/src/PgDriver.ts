@@ -5,8 +5,9 @@
  */
 import { PgClient, type PgConnection } from "@effect/sql-pg"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
-import type { SqlError } from "effect/sql/SqlError"
+import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { SqlDriver } from "@cenote/sql/SqlDriver"
 import { commit, services } from "./internal/client.ts"
@@ -68,8 +69,12 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
   return {
     name: "pg",
     target: `postgresql ${host}:${port}/${database}`,
-    connect: ({ multiplex }) => connect(multiplex === true ? { ...session, multiplex } : session),
-    worker: { url: new URL("./worker.ts", import.meta.url), config: toWire(session) },
+    connect: ({ multiplex }) =>
+      Effect.andThen(checkUrl(config), connect(multiplex === true ? { ...session, multiplex } : session)),
+    worker: {
+      url: new URL("./worker.ts", import.meta.url),
+      config: Effect.andThen(checkUrl(config), toWire(session))
+    },
     isFatal,
     canMultiplex: true,
     client: {
@@ -108,13 +113,39 @@ export const isFatal = ({ reason }: SqlError): boolean => {
 /** Class 57P: shut down, crashed, idle for too long; 25P03: idle in a transaction for too long; 08: the connection itself. */
 const isShutdown = /^(?:57P0|25P03|08)/
 
+/** What is under it would put the URL into its error, with the password that is in it. */
+const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {
+  if (url === undefined || parse(url) !== undefined) return Effect.void
+  const message =
+    "the url of PgDriver is none: postgres://user:password@host:port/database is expected. It is not shown, since it may " +
+    "hold a password"
+  return Effect.fail(
+    new SqlError({
+      reason: new UnknownError({ cause: new TypeError(message), message, operation: "connect" })
+    })
+  )
+}
+
+const parse = (url: Redacted.Redacted): URL | undefined => {
+  const parsed = URL.parse(Redacted.value(url)) ?? undefined
+  return parsed !== undefined && /^postgres(?:ql)?:$/.test(parsed.protocol) ? parsed : undefined
+}
+
 /** What the pool is called, and what spans say. Never fails: what is wrong with the configuration is told by the connect. */
 const targetOf = ({ database, host, path, port, url, username }: Config) => {
-  const parsed = url === undefined ? undefined : (URL.parse(Redacted.value(url)) ?? undefined)
-  const user = username ?? (parsed?.username || "postgres")
+  const parsed = url === undefined ? undefined : parse(url)
+  const user = username ?? (decoded(parsed?.username) || "postgres")
   return {
     host: host ?? path ?? (parsed?.hostname || "localhost"),
     port: port ?? (Number(parsed?.port) || 5432),
-    database: database ?? (parsed === undefined ? user : decodeURIComponent(parsed.pathname.slice(1)) || user)
+    database: database ?? (decoded(parsed?.pathname.slice(1)) || user)
+  }
+}
+
+const decoded = (text: string = ""): string => {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return text
   }
 }

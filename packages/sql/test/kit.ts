@@ -1,5 +1,5 @@
 // A database that is none: its sessions remember what they were asked, and do what the test says.
-import { Effect, type Scope, Stream } from "effect"
+import { Context, Effect, type Scope, Stream } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { SqlDriver } from "@cenote/sql"
@@ -84,9 +84,7 @@ export class FakeDatabases {
     worker: { url: new URL("./none.ts", import.meta.url), config: Effect.succeed(config) },
     isFatal: ({ reason }) => reason._tag === "ConnectionError",
     client: { compiler: Statement.makeCompilerSqlite(), spanAttributes: [] },
-    services: () => {
-      throw new Error("nothing asks for them")
-    }
+    services: () => Context.empty()
   })
 
   private connect(config: FakeConfig): Effect.Effect<FakeSession, SqlError, Scope.Scope> {

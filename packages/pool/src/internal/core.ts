@@ -572,12 +572,17 @@ export class Core<A, E> {
       if (slot.phase === "busy") this.unoccupy(slot, "reset")
       return
     }
-    this.perform(slot, () => task, this.settings.resetTimeout, (exit) => {
-      if (slot.phase !== "busy") return
-      if (exit?._tag === "Success") return this.unoccupy(slot, "reset")
-      this.close(slot, "resetFailed")
-      this.warn("a resource could not be reset, and is closed", exit)
-    })
+    this.perform(
+      slot,
+      () => task,
+      this.settings.resetTimeout,
+      (exit) => {
+        if (slot.phase !== "busy") return
+        if (exit?._tag === "Success") return this.unoccupy(slot, "reset")
+        this.close(slot, "resetFailed")
+        this.warn("a resource could not be reset, and is closed", exit)
+      }
+    )
   }
 
   private resetOf(slot: Slot<A>): Effect.Effect<unknown, unknown, any> {

@@ -14,7 +14,7 @@ export const suspicionMillis = 5_000
  * The newest loan of the fiber that reads it, or that the fiber which forked it had at that time: children
  * inherit the context, so a fiber and its children are one family. The loans before it are reached by `outer`.
  */
-const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Holding", {
+export const Holding = Context.Reference<Lease<any, any> | undefined>("~cenote/Pool/Holding", {
   defaultValue: () => undefined
 })
 

@@ -4,6 +4,7 @@ import * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
+import type { Pool } from "@cenote/pool"
 import type { Cleanup, SqlConnection } from "../SqlConnection.ts"
 import type { SqlSession } from "../SqlDriver.ts"
 import type { Member } from "./member.ts"
@@ -16,18 +17,24 @@ export class Handle implements SqlConnection {
   private readonly pool: string
   /** Closing it returns the loan. */
   private readonly loan: Scope.Closeable
+  /** By which the pool finds a borrow that can never be served. */
+  readonly mark: Pool.CurrentLoan | undefined
   private held = true
+  /** Statements and streams that have begun and not ended. */
+  private underWay = 0
   readonly invalidate: Effect.Effect<void>
 
   constructor(options: {
     readonly member: Member
     readonly pool: string
     readonly loan: Scope.Closeable
+    readonly mark: Pool.CurrentLoan | undefined
     readonly invalidate: Effect.Effect<void>
   }) {
     this.member = options.member
     this.pool = options.pool
     this.loan = options.loan
+    this.mark = options.mark
     this.invalidate = Effect.suspend(() => (this.held ? options.invalidate : Effect.void))
   }
 
@@ -40,12 +47,13 @@ export class Handle implements SqlConnection {
   }
 
   get native(): unknown {
-    return this.member.session.native
+    if (!this.held) throw this.returned()
+    return this.member.native
   }
 
-  /** The session, for the services of a driver. */
-  get session(): SqlSession {
-    return this.member.session
+  /** The session, for the services of a driver, while it is held. */
+  get session(): Effect.Effect<SqlSession, SqlError> {
+    return this.whileHeld((member) => Effect.succeed(member.session))
   }
 
   get isHeld(): Effect.Effect<boolean> {
@@ -57,6 +65,9 @@ export class Handle implements SqlConnection {
       Effect.suspend(() => {
         if (!this.held) return Effect.void
         this.held = false
+        // What is still under way on it would be in the way of the next borrower.
+        if (this.underWay > 0)
+          return Effect.andThen(this.member.invalidate, Scope.close(this.loan, Exit.void))
         if (options.cleanup !== undefined) this.member.state.cleanup = options.cleanup
         return Scope.close(this.loan, Exit.void)
       })
@@ -95,7 +106,9 @@ export class Handle implements SqlConnection {
 
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
     return Stream.suspend(() =>
-      this.held ? this.member.executeStream(sql, params, transformRows) : Stream.fail(this.returned())
+      this.held
+        ? this.counted(this.member.executeStream(sql, params, transformRows))
+        : Stream.fail(this.returned())
     )
   }
 
@@ -112,7 +125,24 @@ export class Handle implements SqlConnection {
   }
 
   private whileHeld<A>(f: (member: Member) => Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
-    return Effect.suspend(() => (this.held ? f(this.member) : Effect.fail(this.returned())))
+    return Effect.suspend(() => {
+      if (!this.held) return Effect.fail(this.returned())
+      this.underWay++
+      return Effect.onExitPrimitive(f(this.member), () => {
+        this.underWay--
+        return undefined
+      })
+    })
+  }
+
+  private counted<A>(stream: Stream.Stream<A, SqlError>): Stream.Stream<A, SqlError> {
+    return Stream.suspend(() => {
+      this.underWay++
+      return Stream.ensuring(
+        stream,
+        Effect.sync(() => this.underWay--)
+      )
+    })
   }
 
   private returned(): SqlError {

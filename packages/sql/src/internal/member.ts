@@ -10,9 +10,14 @@ import { effectOf } from "./statement.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
 
-interface State {
-  /** Why the session has ended, if it has. */
+/** Whether a session lives: one for all who use it. */
+interface Life {
+  /** Why it has ended, if it has. */
   ended: SqlError | undefined
+}
+
+/** What was done to a session that a clean-up has to undo. */
+interface State {
   /** Whether a transaction may be open, as far as the statements tell that were run. */
   mayBeOpen: boolean
   /** Whether statements may open one by themselves from now on, as after `SET autocommit = 0`. */
@@ -31,7 +36,8 @@ export class Member implements Connection {
   readonly id: number
   readonly connectedAt: number
   readonly session: SqlSession
-  readonly state: State
+  readonly life: Life = { ended: undefined }
+  readonly state: State = fresh()
   private readonly driver: SqlDriver
   /** Whether statements of several fibers are under way on it at one time. */
   private readonly shared: boolean
@@ -53,18 +59,23 @@ export class Member implements Connection {
     this.driver = options.driver
     this.shared = options.shared
     this.invalidate = options.invalidate(this)
-    this.state = { ended: undefined, mayBeOpen: false, opensByItself: false, cleanup: undefined }
     this.session.onEnd((error) => this.end(error))
   }
 
-  /** The same member for one user alone, where others share its session. */
+  /** The same member for one user alone, where others share its session: what that one does to it is undone apart. */
   over(session: SqlSession): Member {
-    return Object.assign(Object.create(Member.prototype), this, { session, shared: false })
+    return Object.assign(Object.create(Member.prototype), this, { session, shared: false, state: fresh() })
+  }
+
+  /** The driver's connection. Nobody sees what is done to it, so anything may have been. */
+  get native(): unknown {
+    this.state.mayBeOpen = this.state.opensByItself = true
+    return this.session.native
   }
 
   end(error: SqlError): void {
-    if (this.state.ended !== undefined) return
-    this.state.ended = error
+    if (this.life.ended !== undefined) return
+    this.life.ended = error
     this.onEnd()
   }
 
@@ -127,11 +138,17 @@ export class Member implements Connection {
       case "none":
         return this.watchFailure(effect)
       case "ends":
-        return Effect.tap(this.watchFailure(effect), () =>
-          Effect.sync(() => {
+        return Effect.matchEffect(this.watchFailure(effect), {
+          // A session that has died has rolled back: that is not a failure of who asked for it.
+          onFailure: (error) =>
+            this.life.ended !== undefined && isRollback.test(sql)
+              ? Effect.succeed([] as never)
+              : Effect.fail(error),
+          onSuccess: (result) => {
             this.state.mayBeOpen = this.state.opensByItself
-          })
-        )
+            return Effect.succeed(result)
+          }
+        })
       case "sets":
         return Effect.suspend(() => {
           this.state.mayBeOpen = this.state.opensByItself = true
@@ -163,3 +180,7 @@ export class Member implements Connection {
     }
   }
 }
+
+const isRollback = /\brollback\b|\babort\b/i
+
+const fresh = (): State => ({ mayBeOpen: false, opensByItself: false, cleanup: undefined })

@@ -37,7 +37,8 @@ export const defaults = {
   max: 4,
   maxIdle: Duration.seconds(10),
   maxAge: Duration.seconds(30),
-  connectTimeout: Duration.seconds(5)
+  connectTimeout: Duration.seconds(5),
+  cleanupTimeout: Duration.seconds(30)
 } as const
 
 /** How many statements may share a connection; 1 where they may not. */

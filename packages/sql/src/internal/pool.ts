@@ -1,4 +1,5 @@
 import { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -37,6 +38,7 @@ export const makeBare = Effect.fnUntraced(function* (
 ): Effect.fn.Return<Bare, never, Scope.Scope> {
   const name = options.name ?? driver.target
   const connectTimeout = options.connectTimeout ?? defaults.connectTimeout
+  const { cleanup = "rollback", cleanupTimeout = defaults.cleanupTimeout } = options
   const concurrency = sharedBy(options)
   if (concurrency > 1 && driver.canMultiplex !== true) {
     throw new TypeError(
@@ -58,7 +60,7 @@ export const makeBare = Effect.fnUntraced(function* (
       invalidate: (member) => Pool.invalidate(pool, member)
     })
     member.onEnd = () => void runFork(member.invalidate)
-    const { ended } = member.state
+    const { ended } = member.life
     return ended === undefined ? Effect.succeed(member) : Effect.fail(ended)
   })
 
@@ -84,8 +86,8 @@ export const makeBare = Effect.fnUntraced(function* (
     validateAfterIdle: options.validateAfterIdle,
     validateTimeout: options.validateTimeout,
     keepAlive: options.keepAlive,
-    reset: (member) => cleanUp(member, options.cleanup ?? "rollback"),
-    resetTimeout: options.cleanupTimeout,
+    reset: (member) => cleanUp(member, cleanup),
+    resetTimeout: cleanupTimeout,
     leakAfter: options.leakAfter,
     closeTimeout: options.closeTimeout
   }).pipe(Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe()))
@@ -107,15 +109,17 @@ export const makeBare = Effect.fnUntraced(function* (
         yield* Pool.reserve(pool, member)
         const { exclusive } = member.session
         if (exclusive === undefined) return member
-        const session = yield* restore(exclusive)
-        return member.over(session)
+        const alone = member.over(yield* restore(exclusive))
+        // Before others, who may have been lent the session already, go on with theirs.
+        yield* Effect.addFinalizer(() => cleanUpAlone(alone, cleanup, cleanupTimeout))
+        return alone
       })
-      const member = yield* Scope.provide(borrow, loan).pipe(
+      const [member, mark] = yield* Scope.provide(Effect.all([borrow, Pool.CurrentLoan]), loan).pipe(
         Effect.onError((cause) => Scope.close(loan, Exit.failCause(cause)))
       )
-      const handle: Handle = new Handle({ member, pool: name, loan, invalidate: member.invalidate })
+      const handle: Handle = new Handle({ member, pool: name, loan, mark, invalidate: member.invalidate })
       yield* Scope.addFinalizer(outer, handle.release())
-      return handle
+      return yield* marked(handle)
     })
   )
 
@@ -152,17 +156,38 @@ export const makeBare = Effect.fnUntraced(function* (
   return self
 })
 
+/** Leaves the mark of the loan in its fiber, which the end of the loan's own scope has taken away. */
+const marked = (handle: Handle): Effect.Effect<Handle> =>
+  Effect.withFiber((fiber) => {
+    fiber.setContext(Context.add(fiber.context, Pool.CurrentLoan, handle.mark))
+    return Effect.succeed(handle)
+  })
+
 /** Makes a connection that came back ready for the next borrower. */
 const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown> => {
-  const { state } = member
+  const { life, state } = member
   const cleanup = state.cleanup ?? usual
   state.cleanup = undefined
-  if (state.ended !== undefined) return Effect.fail(state.ended)
+  if (life.ended !== undefined) return Effect.fail(life.ended)
   if (typeof cleanup === "function") return cleanup(member)
   if (cleanup === "none") return Effect.void
   const rollback = state.mayBeOpen ? member.rollback : Effect.void
   return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
 }
+
+/** The same where others are waiting for the session: the pool closes it only when all have returned it. */
+const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): Effect.Effect<void> =>
+  cleanUp(member, usual).pipe(
+    Effect.timeout(timeout),
+    Effect.catchCause((cause) =>
+      Effect.all([
+        Effect.logWarning("a connection could not be cleaned up, and is closed", cause),
+        member.invalidate,
+        Effect.ignore(Effect.timeout(member.rollback, timeout))
+      ])
+    ),
+    Effect.asVoid
+  )
 
 const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout =>
   error instanceof PoolError.AcquireTimeout ||

@@ -75,7 +75,9 @@ const encodeCause = (cause: unknown, depth: number): WireCause => {
   const properties: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(cause)) {
     const { isPlain, value: plain } = primitive(value)
-    if (isPlain && key !== "cause") properties[key] = plain
+    // Node puts the whole of a URL that it cannot read there, password and all.
+    const isSecret = key === "input" && "code" in cause && cause.code === "ERR_INVALID_URL"
+    if (isPlain && key !== "cause" && !isSecret) properties[key] = plain
   }
   return {
     isError: true,

@@ -1,0 +1,198 @@
+import { ConnectionPool, RawConnectionPool, TpooledConnectionPool } from "@cenote/sql"
+import { PgDriver } from "@cenote/sql-pg"
+import { TestServers } from "@cenote/testing"
+import { NodeThreads } from "@cenote/threads"
+import { PgClient, PgConnection, PgTypes } from "@effect/sql-pg"
+import { expect, it, layer } from "@effect/vitest"
+import { Effect, Fiber, Layer, Queue, Redacted, Stream } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
+
+const withCode = (code: string, severity = "ERROR") =>
+  new SqlError({ reason: new UnknownError({ cause: Object.assign(new Error("e"), { code, severity }) }) })
+
+it("is called after its target, without the password", () => {
+  const secret = Redacted.make("s3cret")
+  expect(PgDriver.make({}).target).toBe("postgresql localhost:5432/postgres")
+  expect(PgDriver.make({ host: "db", port: 1, username: "u", password: secret }).target).toBe(
+    "postgresql db:1/u"
+  )
+  const url = Redacted.make("postgres://u:s3cret@db:7/a%20b?sslmode=disable")
+  expect(PgDriver.make({ url }).target).toBe("postgresql db:7/a b")
+  expect(PgDriver.make({ url: Redacted.make("nonsense") }).target).toBe("postgresql localhost:5432/postgres")
+  expect(JSON.stringify(PgDriver.make({ url }))).not.toContain("s3cret")
+})
+
+it.effect("says which option cannot go to a thread", () =>
+  Effect.gen(function* () {
+    for (const [option, config] of Object.entries({
+      types: { types: PgTypes.makeRegistry() },
+      stream: { stream: () => undefined as never },
+      "ssl.checkServerIdentity": { ssl: { checkServerIdentity: () => undefined } }
+    })) {
+      const error = yield* Effect.flip(PgDriver.make(config).worker.config)
+      expect(error.message).toContain(option)
+      expect(error.message).toContain("RawConnectionPool")
+    }
+  })
+)
+
+it.effect("knows which errors end a session", () =>
+  Effect.sync(() => {
+    for (const code of ["57P01", "57P02", "57P03", "57P05", "25P03", "08006"]) {
+      expect(PgDriver.isFatal(withCode(code))).toBe(true)
+    }
+    expect(PgDriver.isFatal(withCode("XX000", "FATAL"))).toBe(true)
+    for (const code of ["57014", "23505", "42601", "25P02", "40001"])
+      expect(PgDriver.isFatal(withCode(code))).toBe(false)
+    expect(PgDriver.isFatal(new SqlError({ reason: new ConnectionError({ cause: "gone" }) }))).toBe(true)
+    expect(PgDriver.isFatal(new SqlError({ reason: new UnknownError({ cause: undefined }) }))).toBe(false)
+  })
+)
+
+await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAvailable], () => {
+  layer(TestServers.Postgres.shared, { excludeTestServices: true })((it) => {
+    it.effect("the sessions of @effect/sql-pg still tell their pool when they die", () =>
+      Effect.scoped(
+        Effect.gen(function* () {
+          const { config } = yield* TestServers.Postgres
+          const connection = yield* PgConnection.make(config)
+          expect(connection).toHaveProperty(
+            ["~@effect/sql-pg/PgConnection/internals", "retireHooks"],
+            new Set()
+          )
+          expect(connection).toHaveProperty(["~@effect/sql-pg/PgConnection/internals", "deadError"])
+        })
+      )
+    )
+
+    for (const kind of ["raw", "raw, multiplexed", "tpooled"]) {
+      const pool = Layer.unwrap(
+        Effect.map(TestServers.Postgres, ({ config }) => {
+          const driver = PgDriver.make(config)
+          return kind === "tpooled"
+            ? Layer.provide(TpooledConnectionPool.layer(driver), NodeThreads.layer({ size: 2 }))
+            : RawConnectionPool.layer(driver, { multiplex: kind !== "raw" })
+        })
+      )
+
+      it.effect(`${kind}: PgClient has json, listen and notify`, () =>
+        Effect.gen(function* () {
+          const sql = yield* PgClient.PgClient
+          expect(yield* SqlClient).toBe(sql)
+          expect(yield* sql`select ${sql.json({ a: [1, null] })}::jsonb -> 'a' as a`).toEqual([
+            { a: [1, null] }
+          ])
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const heard = yield* sql.listen("news")
+              yield* sql.notify("news", "first")
+              yield* sql.notify("other", "nothing")
+              yield* sql.notify("news", "second")
+              expect(yield* Queue.take(heard)).toMatchObject({ channel: "news", payload: "first" })
+              expect(yield* Queue.take(heard)).toMatchObject({ channel: "news", payload: "second" })
+              expect(yield* ConnectionPool.stats).toMatchObject({ used: 1 })
+            })
+          )
+          expect(yield* ConnectionPool.stats).toMatchObject({ used: 0 })
+          const error = yield* Effect.flip(Effect.scoped(sql.listen("ä".repeat(32))))
+          expect(error.message).toContain("64 bytes")
+        }).pipe(Effect.provide(pool))
+      )
+
+      it.effect(`${kind}: who listens hears that the connection has ended`, () =>
+        Effect.gen(function* () {
+          const sql = yield* PgClient.PgClient
+          yield* Effect.scoped(
+            Effect.gen(function* () {
+              const heard = yield* sql.listen("news")
+              yield* sql.notify("news", "first")
+              const { processId } = yield* Queue.take(heard)
+              expect(processId).toBeGreaterThan(0)
+              const ended = yield* Effect.forkChild(Effect.flip(Queue.take(heard)))
+              const killed = yield* sql`select pg_terminate_backend(pid) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid() and query ilike 'listen%'`
+              expect(killed).toHaveLength(1)
+              expect(yield* Fiber.join(ended)).toMatchObject({ _tag: "SqlError" })
+            })
+          )
+          expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
+        }).pipe(Effect.provide(pool))
+      )
+
+      it.effect(`${kind}: a COMMIT of an aborted transaction fails`, () =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient
+          const error = yield* Effect.flip(sql.withTransaction(Effect.ignore(sql`select nothing`)))
+          expect(error.message).toContain("rolled it back")
+          expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
+        }).pipe(Effect.provide(pool))
+      )
+    }
+
+    it.effect("multiplexed: statements share connections, transactions and streams have their own", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient
+          const many = Effect.forEach(
+            Array.from({ length: 100 }, (_, i) => i),
+            (i) => sql<{ n: number; pid: number }>`select ${i}::int as n, pg_backend_pid() as pid`,
+            { concurrency: "unbounded" }
+          )
+          const rows = (yield* many).flat()
+          expect(rows.map((_) => _.n)).toEqual(Array.from({ length: 100 }, (_, i) => i))
+          expect(new Set(rows.map((_) => _.pid)).size).toBeLessThanOrEqual(2)
+          const [counts, inside] = yield* Effect.all(
+            [
+              sql.withTransaction(
+                Effect.gen(function* () {
+                  const [own] = yield* sql<{ pid: number }>`select pg_backend_pid() as pid`
+                  const others = yield* Effect.provideContext(many, yield* Effect.context()).pipe(
+                    Effect.forkDetach
+                  )
+                  yield* Fiber.await(others)
+                  const [still] = yield* sql<{ pid: number }>`select pg_backend_pid() as pid`
+                  expect(still).toEqual(own)
+                  return own!.pid
+                })
+              ),
+              Stream.runCount(sql`select generate_series(1, 1000)`.stream)
+            ],
+            { concurrency: 2 }
+          )
+          expect(inside).toBe(1000)
+          expect(counts).toBeGreaterThan(0)
+        }).pipe(
+          Effect.provide(
+            RawConnectionPool.layer(PgDriver.make(config), { max: 2, multiplex: { statements: 50 } })
+          )
+        )
+      })
+    )
+
+    it.effect("multiplexed: a statement that is interrupted holds up nobody else", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient
+          const slow = yield* Effect.forkChild(sql`select pg_sleep(60)`, { startImmediately: true })
+          yield* Effect.gen(function* () {
+            const observer = yield* SqlClient
+            yield* Effect.repeat(
+              observer`select 1 from pg_stat_activity where state = 'active' and query like 'select pg_sleep(60)%'`,
+              { until: (rows) => rows.length === 1 }
+            )
+          }).pipe(Effect.provide(RawConnectionPool.layer(PgDriver.make(config))))
+          yield* Fiber.interrupt(slow)
+          expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
+          yield* sql.withTransaction(sql`select 1`)
+        }).pipe(
+          Effect.provide(RawConnectionPool.layer(PgDriver.make(config), { max: 2, multiplex: true })),
+          // So that a failure of the above is seen before the sleep is over.
+          Effect.timeout("20 seconds")
+        )
+      })
+    )
+  })
+})
