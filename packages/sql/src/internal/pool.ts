@@ -176,8 +176,9 @@ const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown
 }
 
 /** The same where others are waiting for the session: the pool closes it only when all have returned it. */
-const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): Effect.Effect<void> =>
-  cleanUp(member, usual).pipe(
+const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): Effect.Effect<void> => {
+  if (member.life.ended !== undefined) return Effect.void
+  return cleanUp(member, usual).pipe(
     Effect.timeout(timeout),
     Effect.catchCause((cause) =>
       Effect.all([
@@ -188,6 +189,7 @@ const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): 
     ),
     Effect.asVoid
   )
+}
 
 const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout =>
   error instanceof PoolError.AcquireTimeout ||
