@@ -44,6 +44,11 @@ export interface Config extends Omit<PgConnection.Config, "connectTimeout" | "mu
 /**
  * A driver for PostgreSQL. Pools of it also provide `PgClient`, with `json`, `listen` and `notify`.
  *
+ * **Gotchas**
+ *
+ * `notify` inside a transaction belongs to it: PostgreSQL delivers on commit, and not at all after a rollback. The client of
+ * `@effect/sql-pg` itself sends it on another connection.
+ *
  * **Example**
  *
  * ```ts

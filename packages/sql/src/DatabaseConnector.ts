@@ -43,6 +43,7 @@ import { AuthenticationError, SqlError } from "effect/sql/SqlError"
 import type { Pool } from "@cenote/pool"
 import type { ThreadPool } from "@cenote/threads"
 import { ConnectionPool, type Options as PoolOptions, type Service as PoolService } from "./ConnectionPool.ts"
+import { withReactivity } from "./internal/layer.ts"
 import { makeLazy } from "./internal/lazyPool.ts"
 import { defaults as poolDefaults } from "./internal/options.ts"
 import { makeBare } from "./internal/pool.ts"
@@ -167,7 +168,7 @@ export const layer: {
     options: Options<Config>
   ): Layer.Layer<DatabaseConnector, never, ThreadPool.ThreadPool>
 } = (options: Options<any> | RawOptions<any>): Layer.Layer<DatabaseConnector> =>
-  Layer.effect(DatabaseConnector, make(options))
+  withReactivity(Layer.effect(DatabaseConnector, make(options)))
 
 /**
  * `SqlClient` and the pool of one target, for programs and repositories that are written against these.

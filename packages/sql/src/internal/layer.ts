@@ -1,6 +1,8 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
@@ -18,23 +20,36 @@ export const layerOver = <Services, R>(
   options: Options,
   connect: Effect.Effect<SqlSession, SqlError, R | Scope.Scope>
 ): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>> =>
-  Layer.effectContext(
-    Effect.gen(function* () {
-      const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
-      const pool = yield* make(
-        driver,
-        options,
-        Effect.updateContext(
-          connect,
-          (own: Context.Context<Scope.Scope>) => Context.merge(context, own) as any
+  withReactivity(
+    Layer.effectContext(
+      Effect.gen(function* () {
+        const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
+        const pool = yield* make(
+          driver,
+          options,
+          Effect.updateContext(
+            connect,
+            (own: Context.Context<Scope.Scope>) => Context.merge(context, own) as any
+          )
         )
-      )
-      if ((options.min ?? options.size ?? 0) > 0) {
-        yield* Effect.mapError(pool.warmUp, toSqlError)
-      }
-      return Context.make(ConnectionPool, pool).pipe(
-        Context.add(SqlClient, pool.client),
-        Context.merge(driver.services(pool.client, pool))
-      )
-    })
+        if ((options.min ?? options.size ?? 0) > 0) {
+          yield* Effect.mapError(pool.warmUp, toSqlError)
+        }
+        return Context.make(ConnectionPool, pool).pipe(
+          Context.add(SqlClient, pool.client),
+          Context.merge(driver.services(pool.client, pool))
+        )
+      })
+    )
   ) as Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>>
+
+/**
+ * Lets clients share the program's `Reactivity`: the one that is given, or else that of `Reactivity.layer`, which is the same
+ * wherever a program uses it.
+ */
+export const withReactivity = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Layer<A, E, R> =>
+  Layer.unwrap(
+    Effect.map(Effect.serviceOption(Reactivity.Reactivity), (given) =>
+      Option.isSome(given) ? layer : Layer.provide(layer, Reactivity.layer)
+    )
+  ) as Layer.Layer<A, E, R>
