@@ -52,4 +52,4 @@ export const withReactivity = <A, E, R>(layer: Layer.Layer<A, E, R>): Layer.Laye
     Effect.map(Effect.serviceOption(Reactivity.Reactivity), (given) =>
       Option.isSome(given) ? layer : Layer.provide(layer, Reactivity.layer)
     )
-  ) as Layer.Layer<A, E, R>
+  )
