@@ -32,16 +32,26 @@ export interface SqlSession extends Connection {
   /** Makes the session as good as new: settings, temporary tables, locks. It need not roll back first. */
   readonly reset: Effect.Effect<void, SqlError>
   /**
-   * Calls back when the session has ended by itself, as after a restart of the server, or must not be used again: at most
-   * once, and at once when it is so already.
+   * Calls back when the session has ended by itself, as after a restart of the server: at most once, and at once when it is
+   * so already.
    */
   readonly onEnd: (listener: (error: SqlError) => void) => void
+  /**
+   * Calls back when the session must not be lent again, though whoever has it can go on: a cancel that the server has not
+   * confirmed may hit its next statement.
+   */
+  readonly onRetire?: ((listener: () => void) => void) | undefined
   /**
    * The session for one user alone, where statements of several fibers share it (`multiplex`).
    */
   readonly exclusive?: Effect.Effect<SqlSession, never, Scope.Scope> | undefined
   /** What it is to the driver beneath: its connection object. */
   readonly native: unknown
+  /**
+   * What has to be waited for before the next borrower can have the session: a statement that was interrupted, and is still
+   * being cancelled elsewhere. Fails when the session has ended by that. `undefined`: nothing.
+   */
+  readonly settling?: Effect.Effect<void, SqlError> | undefined
   /** What only the driver's own services ask of a session, by name: see {@link extra}. */
   readonly extras?: Readonly<
     Record<string, (...args: ReadonlyArray<any>) => Stream.Stream<unknown, SqlError>>

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { effectOf } from "../src/internal/statement.ts"
+import { effectOf, isRollback } from "../src/internal/statement.ts"
 
 const cases = {
   none: [
@@ -54,6 +54,14 @@ describe("what a statement may do to its session, by its text", () => {
       })
     }
   }
+
+  it("knows a rollback by its first word alone", () => {
+    for (const sql of ["ROLLBACK", "/* why */ rollback to savepoint a", "abort"])
+      expect(isRollback(sql)).toBe(true)
+    for (const sql of ["/* action=rollback */ COMMIT", "-- abort\ncommit", "select 'rollback'"]) {
+      expect(isRollback(sql)).toBe(false)
+    }
+  })
 
   it("keeps no more texts than it needs", () => {
     for (let i = 0; i < 5_000; i++) expect(effectOf(`select ${i}`)).toBe("none")

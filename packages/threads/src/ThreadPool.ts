@@ -603,6 +603,35 @@ export const inline: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<
 export const unkillable: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> =
   Effect.provideService(service.Unkillable, true)
 
+/**
+ * The same for calls that are read as a Stream.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const unkillableStream: <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R> =
+  Stream.provideService(service.Unkillable, true)
+
+/**
+ * Marks the calls of an effect as such that wait for something outside of the thread and hold up nobody in it meanwhile, as a
+ * query to a server does: `taskTimeout` does not count for them, and one that does not stop when it is told to is never a
+ * reason to stop its thread, which others may be using.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const patient: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> =
+  Effect.provideService(service.Patient, true)
+
+/**
+ * The same for calls that are read as a Stream.
+ *
+ * @category calls
+ * @since 0.1.0
+ */
+export const patientStream: <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.Stream<A, E, R> =
+  Stream.provideService(service.Patient, true)
+
 // -----------------------------------------------------------------------------
 // Operations
 // -----------------------------------------------------------------------------

@@ -41,7 +41,14 @@ const callOf = ({ args = [], pinned, target = 1 }: CallOptions = {}): Call =>
     target,
     "task",
     args,
-    { pinned, wantsStream: false, unkillable: false, inline: false, transfers: takeMarks(args) },
+    {
+      pinned,
+      wantsStream: false,
+      unkillable: false,
+      patient: false,
+      inline: false,
+      transfers: takeMarks(args)
+    },
     0
   )
 

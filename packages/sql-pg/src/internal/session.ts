@@ -2,7 +2,7 @@ import { PgConnection } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
-import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { SqlSession } from "@cenote/sql/SqlDriver"
 
@@ -62,13 +62,21 @@ class PgSession implements SqlSession {
 
   onEnd(listener: (error: SqlError) => void): void {
     const { deadError, retireHooks } = internalsOf(this.native)
-    const dead = deadError()
-    if (dead !== undefined) return listener(dead)
     let told = false
-    retireHooks.add(() => {
-      if (told) return
+    const tell = () => {
+      const error = deadError()
+      if (told || error === undefined) return
       told = true
-      listener(deadError() ?? uncertain())
+      listener(error)
+    }
+    tell()
+    retireHooks.add(tell)
+  }
+
+  onRetire(listener: () => void): void {
+    const { deadError, retireHooks } = internalsOf(this.native)
+    retireHooks.add(() => {
+      if (deadError() === undefined) listener()
     })
   }
 
@@ -110,10 +118,3 @@ const internalsOf = (connection: PgConnection.PgConnection): Internals =>
     deadError: () => undefined,
     retireHooks: new Set()
   }
-
-const uncertain = (): SqlError => {
-  const message = "a statement was cancelled, and the server did not confirm it: the connection is given up"
-  return new SqlError({
-    reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
-  })
-}

@@ -1,4 +1,3 @@
-import * as Effect from "effect/Effect"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { SqlConnection } from "../SqlConnection.ts"
@@ -9,13 +8,13 @@ export const extraOf = (
   name: string,
   args: ReadonlyArray<unknown>
 ): Stream.Stream<unknown, SqlError> =>
-  Stream.unwrap(
-    Effect.map(connection instanceof Handle ? connection.session : Effect.undefined, (session) => {
-      const extra = session?.extras?.[name]
-      if (extra !== undefined) return extra(...args)
-      const message = `connection ${connection.id} has no ${JSON.stringify(name)}: it is of another driver`
-      return Stream.fail(
-        new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation: name }) })
-      )
-    })
+  connection instanceof Handle
+    ? connection.streamOf((session) => session.extras?.[name]?.(...args) ?? unknown(connection, name))
+    : unknown(connection, name)
+
+const unknown = ({ id }: SqlConnection, name: string): Stream.Stream<never, SqlError> => {
+  const message = `connection ${id} has no ${JSON.stringify(name)}: it is of another driver`
+  return Stream.fail(
+    new SqlError({ reason: new UnknownError({ cause: new Error(message), message, operation: name }) })
   )
+}

@@ -51,9 +51,11 @@ export class Handle implements SqlConnection {
     return this.member.native
   }
 
-  /** The session, for the services of a driver, while it is held. */
-  get session(): Effect.Effect<SqlSession, SqlError> {
-    return this.whileHeld((member) => Effect.succeed(member.session))
+  /** Something that only the services of a driver ask of a session. */
+  streamOf<A>(f: (session: SqlSession) => Stream.Stream<A, SqlError>): Stream.Stream<A, SqlError> {
+    return Stream.suspend(() =>
+      this.held ? this.counted(f(this.member.session)) : Stream.fail(this.returned())
+    )
   }
 
   get isHeld(): Effect.Effect<boolean> {

@@ -6,7 +6,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Cleanup } from "../SqlConnection.ts"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
-import { effectOf } from "./statement.ts"
+import { effectOf, isRollback } from "./statement.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
 
@@ -60,6 +60,7 @@ export class Member implements Connection {
     this.shared = options.shared
     this.invalidate = options.invalidate(this)
     this.session.onEnd((error) => this.end(error))
+    this.session.onRetire?.(() => this.onEnd())
   }
 
   /** The same member for one user alone, where others share its session: what that one does to it is undone apart. */
@@ -88,7 +89,7 @@ export class Member implements Connection {
   }
 
   executeRaw(sql: string, params: ReadonlyArray<unknown>) {
-    return this.watch(sql, this.session.executeRaw(sql, params))
+    return this.watch(sql, this.session.executeRaw(sql, params), false)
   }
 
   executeValues(sql: string, params: ReadonlyArray<unknown>) {
@@ -133,7 +134,11 @@ export class Member implements Connection {
   }
 
   /** Runs a statement, and notes what it does to the session. */
-  private watch<A>(sql: string, effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+  private watch<A>(
+    sql: string,
+    effect: Effect.Effect<A, SqlError>,
+    givesRows = true
+  ): Effect.Effect<A, SqlError> {
     switch (effectOf(sql)) {
       case "none":
         return this.watchFailure(effect)
@@ -141,7 +146,7 @@ export class Member implements Connection {
         return Effect.matchEffect(this.watchFailure(effect), {
           // A session that has died has rolled back: that is not a failure of who asked for it.
           onFailure: (error) =>
-            this.life.ended !== undefined && isRollback.test(sql)
+            this.life.ended !== undefined && givesRows && isRollback(sql)
               ? Effect.succeed([] as never)
               : Effect.fail(error),
           onSuccess: (result) => {
@@ -180,7 +185,5 @@ export class Member implements Connection {
     }
   }
 }
-
-const isRollback = /\brollback\b|\babort\b/i
 
 const fresh = (): State => ({ mayBeOpen: false, opensByItself: false, cleanup: undefined })

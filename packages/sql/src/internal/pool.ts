@@ -169,9 +169,15 @@ const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown
   const cleanup = state.cleanup ?? usual
   state.cleanup = undefined
   if (life.ended !== undefined) return Effect.fail(life.ended)
+  const { settling } = member.session
+  const undo = undoing(member, cleanup)
+  return settling === undefined ? undo : Effect.andThen(settling, undo)
+}
+
+const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unknown> => {
   if (typeof cleanup === "function") return cleanup(member)
   if (cleanup === "none") return Effect.void
-  const rollback = state.mayBeOpen ? member.rollback : Effect.void
+  const rollback = member.state.mayBeOpen ? member.rollback : Effect.void
   return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
 }
 

@@ -40,6 +40,11 @@ const setting = new RegExp(`${lead}set\\b[^]*\\b(?:autocommit|completion_type)\\
 /** Of several statements in one text, the later ones are not read. */
 const several = /;\s*\S/
 
+const rollback = new RegExp(`${lead}(?:rollback|abort)\\b`, "i")
+
+/** Whether a statement has nothing left to do where its session has died. */
+export const isRollback = (sql: string): boolean => rollback.test(sql)
+
 const read = (sql: string): StatementEffect => {
   if (ending.test(sql)) return "ends"
   if (several.test(sql) || setting.test(sql)) return "sets"

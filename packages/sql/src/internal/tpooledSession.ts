@@ -10,7 +10,7 @@ import { ThreadPool } from "@cenote/threads"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
 import type { Options } from "./options.ts"
 import { makeBare } from "./pool.ts"
-import type { HostedSession, Port } from "./workerSession.ts"
+import { type HostedSession, type Port, retired } from "./workerSession.ts"
 import { decodeSqlError, isWireSqlError, type WireSqlError } from "./wire.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
@@ -75,10 +75,12 @@ class Ends {
   private error: SqlError | undefined = undefined
   private listener: ((error: SqlError) => void) | undefined = undefined
   private closed = false
+  onRetire: (() => void) | undefined = undefined
 
   listen(port: Port): void {
     port.addEventListener("message", ({ data }) => {
       if (isWireSqlError(data)) this.end(decodeSqlError(data))
+      else if (data === retired && !this.closed) this.onRetire?.()
     })
     port.addEventListener("close", () => this.end(threadEnded()))
     port.start()
@@ -107,6 +109,8 @@ export class TpooledSession implements SqlSession {
   readonly native: Remote.Remote<HostedSession>
   private readonly ends: Ends
   private readonly unkillable: boolean
+  /** Whether a call was given up, and nobody has waited for its end in the thread. */
+  private unsettled = false
 
   constructor(remote: Remote.Remote<HostedSession>, ends: Ends, unkillable: boolean) {
     this.native = remote
@@ -116,6 +120,10 @@ export class TpooledSession implements SqlSession {
 
   onEnd(listener: (error: SqlError) => void): void {
     this.ends.onEnd(listener)
+  }
+
+  onRetire(listener: () => void): void {
+    this.ends.onRetire = listener
   }
 
   execute(sql: string, params: Params, transformRows: Transform) {
@@ -142,9 +150,7 @@ export class TpooledSession implements SqlSession {
 
   executeStream(sql: string, params: Params, transformRows: Transform): Stream.Stream<any, SqlError> {
     const rows = Stream.unwrap(
-      Effect.map(SafeIntegers, (safe) =>
-        Stream.mapError(this.native.stream(sql, params, safe), (error) => this.failed(error, "stream"))
-      )
+      Effect.map(SafeIntegers, (safe) => this.asStream(this.native.stream(sql, params, safe), "stream"))
     )
     return transformRows === undefined ? rows : Stream.mapArray(rows, (_) => transformRows(_ as any) as any)
   }
@@ -168,7 +174,7 @@ export class TpooledSession implements SqlSession {
       get:
         (_, name: string) =>
         (...args: Params) =>
-          Stream.mapError(this.native.extra(name, args), (error) => this.failed(error, name))
+          this.asStream(this.native.extra(name, args), name)
     }
   )
 
@@ -183,14 +189,55 @@ export class TpooledSession implements SqlSession {
     operation: string,
     call: Effect.Effect<A, WireSqlError | ThreadError.ThreadError>
   ): Effect.Effect<A, SqlError> {
-    return Effect.mapError(this.unkillable ? ThreadPool.unkillable(call) : call, (error) =>
-      this.failed(error, operation)
+    return Effect.onInterrupt(
+      Effect.mapError(this.asCall(call), (error) => this.failed(error, operation)),
+      () => this.leftBehind
+    )
+  }
+
+  /** A call that is given up is over here at once, and goes on in the thread until it has been cancelled there. */
+  private readonly leftBehind = Effect.sync(() => {
+    this.unsettled = true
+  })
+
+  get settling(): Effect.Effect<void, SqlError> | undefined {
+    if (!this.unsettled) return undefined
+    const settled = Effect.mapError(this.asCall(this.native.settle()), (error) =>
+      this.failed(error, "cancel")
+    )
+    return settled.pipe(
+      Effect.timeoutOrElse({ duration: longestCancel, orElse: () => Effect.fail(notCancelled()) }),
+      Effect.tapError((error) => Effect.sync(() => this.ends.end(error))),
+      Effect.andThen(
+        Effect.sync(() => {
+          this.unsettled = false
+        })
+      )
+    )
+  }
+
+  /** Calls of a session wait for a server, unless the database is in the thread itself. */
+  private asCall<A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return this.unkillable ? ThreadPool.unkillable(call) : ThreadPool.patient(call)
+  }
+
+  private asStream<A>(
+    stream: Stream.Stream<A, WireSqlError | ThreadError.ThreadError>,
+    operation: string
+  ): Stream.Stream<A, SqlError> {
+    return (this.unkillable ? ThreadPool.unkillableStream(stream) : ThreadPool.patientStream(stream)).pipe(
+      Stream.mapError((error) => this.failed(error, operation)),
+      // It may be left while the thread waits for more of it.
+      Stream.ensuring(this.leftBehind)
     )
   }
 
   private failed(error: WireSqlError | ThreadError.ThreadError, operation: string): SqlError {
     const failure = sqlError(error, operation)
-    if (!isWireSqlError(error) && endsSession(error)) this.ends.end(failure)
+    if (!isWireSqlError(error)) {
+      if (endsSession(error)) this.ends.end(failure)
+      this.unsettled = true
+    }
     return failure
   }
 }
@@ -211,6 +258,16 @@ const sqlError = (error: WireSqlError | ThreadError.ThreadError, operation: stri
     default:
       return new SqlError({ reason: new ConnectionError(props) })
   }
+}
+
+/** How long a statement that was interrupted may take to stop. Drivers give up sooner, and end the session. */
+const longestCancel = "10 seconds"
+
+const notCancelled = (): SqlError => {
+  const message = `a statement that was interrupted had not stopped after ${longestCancel}: the connection is given up`
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
+  })
 }
 
 const threadEnded = (): SqlError => {

@@ -32,6 +32,8 @@ export interface HostedSession {
   readonly ping: () => Effect.Effect<void, WireSqlError>
   readonly rollback: () => Effect.Effect<void, WireSqlError>
   readonly reset: () => Effect.Effect<void, WireSqlError>
+  /** Runs after what was called before, and fails when the session has ended by then, or is not to be lent again. */
+  readonly settle: () => Effect.Effect<void, WireSqlError>
   /** Something that only the driver's own services ask of a session. */
   readonly extra: (name: string, args: ReadonlyArray<unknown>) => Stream.Stream<unknown, WireSqlError>
   readonly [Symbol.asyncDispose]: () => Promise<void>
@@ -58,6 +60,8 @@ export const hosted = <Config>(
     private readonly port: Port
     private readonly scope = Scope.makeUnsafe()
     private session: SqlSession | undefined = undefined
+    private ended: SqlError | undefined = undefined
+    private retired = false
 
     constructor(config: Config, port: Port) {
       this.config = config
@@ -69,7 +73,14 @@ export const hosted = <Config>(
         Effect.map((session) => {
           this.session = session
           // The other side hears at once that a session is over, also when nothing runs on it.
-          session.onEnd((error) => tell(this.port, encodeSqlError(error)))
+          session.onEnd((error) => {
+            this.ended = error
+            tell(this.port, encodeSqlError(error))
+          })
+          session.onRetire?.(() => {
+            this.retired = true
+            tell(this.port, retired)
+          })
         }),
         Effect.mapError(encodeSqlError)
       )
@@ -108,6 +119,9 @@ export const hosted = <Config>(
     reset() {
       return this.run(false, (session) => session.reset)
     }
+    settle() {
+      return this.run(false, () => (this.retired ? Effect.fail(notToBeLent()) : Effect.void))
+    }
     extra(name: string, args: ReadonlyArray<unknown>): Stream.Stream<unknown, WireSqlError> {
       return Stream.suspend(() => {
         const extra = this.session?.extras?.[name]
@@ -126,6 +140,7 @@ export const hosted = <Config>(
       f: (session: SqlSession) => Effect.Effect<A, SqlError>
     ): Effect.Effect<A, WireSqlError> {
       return Effect.suspend(() => {
+        if (this.ended !== undefined) return Effect.fail(encodeSqlError(this.ended))
         const effect = this.session === undefined ? Effect.fail(notOpen()) : f(this.session)
         return Effect.mapError(
           safe ? Effect.provideService(effect, SafeIntegers, true) : effect,
@@ -136,7 +151,17 @@ export const hosted = <Config>(
   }
 
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a port has none
-const tell = (port: Port, error: WireSqlError): void => port.postMessage(error)
+const tell = (port: Port, news: WireSqlError | typeof retired): void => port.postMessage(news)
+
+/** What the port says of a session that is not to be lent again. */
+export const retired = "retired"
+
+const notToBeLent = (): SqlError => {
+  const message = "a statement was cancelled, and the server did not confirm it: the connection is given up"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
+  })
+}
 
 const notOpen = (): SqlError => {
   const message = "the session in the thread is not open"

@@ -74,6 +74,8 @@ export class Call {
   /** Whether what cannot be kept as a value may be kept as a source to pull from. */
   readonly wantsStream: boolean
   readonly unkillable: boolean
+  /** Whether it only waits, and is no reason to stop its thread. */
+  readonly patient: boolean
   /** Whether it is not to leave the calling thread. */
   readonly inline: boolean
   /** What moves with its arguments. */
@@ -113,6 +115,7 @@ export class Call {
       readonly pinned: Handle | undefined
       readonly wantsStream: boolean
       readonly unkillable: boolean
+      readonly patient: boolean
       readonly transfers: ReadonlyArray<object>
       readonly inline: boolean
     },
@@ -127,6 +130,7 @@ export class Call {
     this.pinned = options.pinned
     this.wantsStream = options.wantsStream
     this.unkillable = options.unkillable
+    this.patient = options.patient
     this.inline = options.inline
     this.transfers = options.transfers
     this.movesArguments = options.transfers.length > 0

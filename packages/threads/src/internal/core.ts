@@ -381,7 +381,7 @@ export class Core implements Owner {
     thread.send(call, now)
     this.tally.totals.sent++
     const { taskTimeout } = this.settings
-    if (taskTimeout !== Infinity && !isDisposal(call))
+    if (taskTimeout !== Infinity && !call.patient && !isDisposal(call))
       call.cancelTimer = this.timers.after(taskTimeout, () => this.timedOut(call))
   }
 
@@ -688,7 +688,8 @@ export class Core implements Owner {
     thread.abort(call)
     this.checkRest()
     const { killGrace } = this.settings
-    if (killGrace === Infinity || thread.state !== "ready" || thread === this.inlineThread) return
+    if (killGrace === Infinity || call.patient || thread.state !== "ready" || thread === this.inlineThread)
+      return
     call.cancelTimer = this.timers.after(killGrace, () => {
       if (thread.has(call) && thread.state === "ready") this.stopThread(thread, call)
     })
@@ -799,7 +800,14 @@ export class Core implements Owner {
           { op: "dispose", object: handle.object, name: "" },
           "[dispose]",
           [],
-          { pinned: handle, wantsStream: false, unkillable: false, transfers: [], inline: false },
+          {
+            pinned: handle,
+            wantsStream: false,
+            unkillable: false,
+            patient: false,
+            transfers: [],
+            inline: false
+          },
           this.timers.now()
         )
         const limit = Math.min(this.settings.killGrace, longestDisposal)

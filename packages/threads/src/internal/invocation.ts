@@ -13,7 +13,7 @@ import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
-import { Inline, ThreadPool, Unkillable } from "./service.ts"
+import { Inline, Patient, ThreadPool, Unkillable } from "./service.ts"
 
 /** What to run, and where: the pool in the context, or the one that an object belongs to. */
 export interface Spec {
@@ -81,6 +81,7 @@ const submit = (
         pinned: pool?.handle ?? pinnedBy(args),
         wantsStream,
         unkillable: services.get(Unkillable.key) === true,
+        patient: services.get(Patient.key) === true,
         transfers: takeMarks(args),
         inline: services.get(Inline.key) === true
       },

@@ -14,3 +14,7 @@ export const Unkillable: Context.Reference<boolean> = Context.Reference<boolean>
   "~cenote/threads/Unkillable",
   { defaultValue: () => false }
 )
+
+export const Patient: Context.Reference<boolean> = Context.Reference<boolean>("~cenote/threads/Patient", {
+  defaultValue: () => false
+})
