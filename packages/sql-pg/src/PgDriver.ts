@@ -11,6 +11,7 @@ import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { SqlDriver } from "@cenote/sql/SqlDriver"
 import { commit, services } from "./internal/client.ts"
+import { isFatal as isFatal_ } from "./internal/errors.ts"
 import { connect } from "./internal/session.ts"
 import { toWire } from "./internal/wire.ts"
 
@@ -80,7 +81,7 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
       url: new URL("./worker.ts", import.meta.url),
       config: Effect.andThen(checkUrl(config), toWire(session))
     },
-    isFatal,
+    isFatal: isFatal_,
     canMultiplex: true,
     client: {
       compiler: PgClient.makeCompiler(transformQueryNames, transformJson),
@@ -109,14 +110,7 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
  * @category guards
  * @since 0.1.0
  */
-export const isFatal = ({ reason }: SqlError): boolean => {
-  if (reason._tag === "ConnectionError") return true
-  const { code, severity } = (reason.cause ?? {}) as { readonly code?: unknown; readonly severity?: unknown }
-  return severity === "FATAL" || severity === "PANIC" || (typeof code === "string" && isShutdown.test(code))
-}
-
-/** Class 57P: shut down, crashed, idle for too long; 25P03: idle in a transaction for too long; 08: the connection itself. */
-const isShutdown = /^(?:57P0|25P03|08)/
+export const isFatal: (error: SqlError) => boolean = isFatal_
 
 /** What is under it would put the URL into its error, with the password that is in it. */
 const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {

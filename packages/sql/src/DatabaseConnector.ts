@@ -225,10 +225,10 @@ const make = Effect.fnUntraced(function* (options: Options<TargetConfig> | RawOp
         ? credentials["default"]
         : undefined
     if (secret === undefined) return new UnknownHost({ host, known: Object.keys(credentials) })
-    const target = { ...defaults, host, ...(database === undefined ? {} : { database }) }
+    const target = merge(defaults, { host, database })
     const driver = Effect.isEffect(secret)
       ? asking(host, options.driver, target, secret)
-      : options.driver({ ...target, ...secret })
+      : options.driver(merge(target, secret))
     const name = poolOptions.name === undefined ? driver.target : `${poolOptions.name}/${driver.target}`
     const own = { ...poolOptions, name }
     const pool = makeLazy({
@@ -265,6 +265,12 @@ const make = Effect.fnUntraced(function* (options: Options<TargetConfig> | RawOp
   })
 })
 
+/** What comes later wins, where it says anything: an option that is `undefined` is one that was left out. */
+const merge = (...configs: ReadonlyArray<TargetConfig | undefined>): TargetConfig =>
+  Object.fromEntries(
+    configs.flatMap((config) => Object.entries(config ?? {}).filter(([, value]) => value !== undefined))
+  )
+
 /** A driver that asks for the credentials at each connect. */
 const asking = (
   host: string,
@@ -272,7 +278,7 @@ const asking = (
   target: TargetConfig,
   secret: Effect.Effect<TargetConfig, unknown>
 ): SqlDriver => {
-  const now = Effect.map(secret, (credentials) => make({ ...target, ...credentials })).pipe(
+  const now = Effect.map(secret, (credentials) => make(merge(target, credentials))).pipe(
     Effect.mapError((cause) => {
       const message = `the credentials of host ${JSON.stringify(host)} could not be had`
       return new SqlError({ reason: new AuthenticationError({ cause, message, operation: "connect" }) })

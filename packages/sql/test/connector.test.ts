@@ -1,7 +1,7 @@
 import { DatabaseConnector } from "@cenote/sql"
 import { PoolRegistry } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Scope } from "effect"
+import { Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
 import { FakeDatabases, type FakeConfig } from "./kit.ts"
@@ -152,6 +152,61 @@ describe("DatabaseConnector", () => {
       expect(yield* pool.stats).toMatchObject({ size: 1, max: 7 })
       expect(databases.opened).toHaveLength(2)
     }).pipe(Effect.provide(layer(databases)))
+  })
+
+  it.effect("what was said to a pool holds for those that are opened after it; its totals go on", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      const pool = yield* DatabaseConnector.get()
+      yield* pool.resize(10)
+      yield* pool.resize({ min: 2 })
+      yield* pool.resize({ min: 0 })
+      expect(yield* pool.stats).toMatchObject({ min: 0, max: 10 })
+      expect(Exit.isFailure(yield* Effect.exit(pool.resize(-1)))).toBe(true)
+      yield* pool.client`select 1`
+      const before = yield* pool.stats
+      yield* TestClock.adjust("1 hour")
+      expect(yield* pool.stats).toMatchObject({
+        max: 10,
+        size: 0,
+        borrowed: before.borrowed,
+        created: before.created
+      })
+      yield* pool.suspend
+      yield* TestClock.adjust("1 hour")
+      const waiting = yield* Effect.forkChild(pool.client`select 2`)
+      yield* TestClock.adjust("1 hour")
+      expect(waiting.pollUnsafe()).toBeUndefined()
+      yield* pool.resume
+      yield* Fiber.join(waiting)
+      expect(yield* pool.stats).toMatchObject({ max: 10, borrowed: before.borrowed + 1 })
+    }).pipe(Effect.provide(layer(databases)))
+  })
+
+  it.effect("goes on telling those who listen, also after a long rest", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      const pool = yield* DatabaseConnector.get()
+      const created = yield* pool.events.pipe(
+        Stream.filter((_) => _._tag === "Created"),
+        Stream.take(2),
+        Stream.runCollect,
+        Effect.forkChild({ startImmediately: true })
+      )
+      yield* pool.client`select 1`
+      yield* TestClock.adjust("1 hour")
+      yield* pool.client`select 2`
+      expect(yield* Fiber.join(created)).toHaveLength(2)
+    }).pipe(Effect.provide(layer(databases)))
+  })
+
+  it.effect("an option of the credentials that is undefined is one that was left out", () => {
+    const databases = new FakeDatabases()
+    const credentials = { default: { host: undefined, database: undefined, username: "guest" } }
+    return Effect.gen(function* () {
+      yield* (yield* DatabaseConnector.get({ host: "db1", database: "orders" })).client`select 1`
+      expect(databases.opened[0]?.config).toEqual({ host: "db1", database: "orders", username: "guest" })
+    }).pipe(Effect.provide(layer(databases, { credentials })))
   })
 
   it.effect("does not close a pool in which anybody waits or holds", () => {

@@ -2,9 +2,10 @@ import { PgConnection } from "@effect/sql-pg"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
-import type { SqlError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { SqlSession } from "@cenote/sql/SqlDriver"
+import { isFatal } from "./errors.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
 type Params = ReadonlyArray<unknown>
@@ -32,19 +33,19 @@ class PgSession implements SqlSession {
   }
 
   executeRaw(sql: string, params: Params) {
-    return this.native.query(sql, params)
+    return Effect.mapError(this.native.query(sql, params), named)
   }
 
   executeValues(sql: string, params: Params) {
-    return this.native.queryValues(sql, params)
+    return Effect.mapError(this.native.queryValues(sql, params), named)
   }
 
   executeValuesUnprepared(sql: string, params: Params) {
-    return this.native.queryValues(sql, params, false)
+    return Effect.mapError(this.native.queryValues(sql, params, false), named)
   }
 
   executeStream(sql: string, params: Params, transformRows: Transform): Stream.Stream<any, SqlError> {
-    const rows = this.native.stream(sql, params)
+    const rows = Stream.mapError(this.native.stream(sql, params), named)
     return transformRows === undefined ? rows : Stream.mapArray(rows, (_) => transformRows(_) as any)
   }
 
@@ -97,8 +98,25 @@ class PgSession implements SqlSession {
     result: Effect.Effect<PgConnection.Result, SqlError>,
     transformRows: Transform
   ): Effect.Effect<ReadonlyArray<any>, SqlError> {
-    return Effect.map(result, ({ rows }) => (transformRows === undefined ? rows : transformRows(rows)))
+    return Effect.mapBoth(result, {
+      onFailure: named,
+      onSuccess: ({ rows }) => (transformRows === undefined ? rows : transformRows(rows))
+    })
   }
+}
+
+/** What the server says last on a connection that it ends is an error of the connection, whatever it says. */
+const named = (error: SqlError): SqlError => {
+  const { reason } = error
+  return reason._tag !== "ConnectionError" && isFatal(error)
+    ? new SqlError({
+        reason: new ConnectionError({
+          cause: reason.cause,
+          message: reason.message,
+          operation: reason.operation
+        })
+      })
+    : error
 }
 
 interface Internals {

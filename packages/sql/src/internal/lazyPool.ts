@@ -31,17 +31,20 @@ export const makeLazy = Effect.fnUntraced(function* (
   const scope = yield* Effect.scope
   const runSync = Effect.runSyncWith(yield* Effect.context())
   let open: Open | undefined
-  /** Borrows that are on their way, which no pool tells of yet. */
-  let onTheirWay = 0
-  /** What `resize` said, for the pools to come. */
-  let limits: Parameters<ConnectionPool["Service"]["resize"]>[0] | undefined
+  /** Borrows that are on their way, which no pool tells of yet, and listeners: a pool that has any is not closed. */
+  let users = 0
+  /** What holds for each pool that is opened. */
+  let limits: { readonly min: number; readonly max: number } | undefined
+  let isSuspended = false
+  /** What earlier pools have counted. */
+  let totals: Totals = none
 
   const current = (): Bare => {
     if (open !== undefined) return open.pool
     const own = runSync(Scope.fork(scope))
     const pool = runSync(Scope.provide(options.make, own))
-    open = { pool, scope: own }
     if (limits !== undefined) runSync(pool.resize(limits))
+    open = { pool, scope: own }
     runSync(Effect.forkIn(closeWhenIdle(open), own))
     return pool
   }
@@ -51,9 +54,13 @@ export const makeLazy = Effect.fnUntraced(function* (
     Effect.gen(function* () {
       for (let before = -1; ;) {
         yield* Effect.sleep(options.idleTimeout)
-        const { borrowed, failures, pending, size } = yield* own.pool.stats
-        const done = borrowed + failures
-        if (size === 0 && pending === 0 && onTheirWay === 0 && done === before) break
+        const stats = yield* own.pool.stats
+        const done = stats.borrowed + stats.failures
+        const isIdle = stats.size === 0 && stats.pending === 0 && users === 0 && !isSuspended
+        if (isIdle && done === before) {
+          totals = add(totals, stats)
+          break
+        }
         before = done
       }
       open = undefined
@@ -63,15 +70,15 @@ export const makeLazy = Effect.fnUntraced(function* (
 
   const borrow = <A, E, R>(f: (pool: Bare) => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.suspend(() => {
-      onTheirWay++
+      users++
       return Effect.ensuring(
         Effect.suspend(() => f(current())),
-        Effect.sync(() => onTheirWay--)
+        Effect.sync(() => users--)
       )
     })
 
-  const ifOpen = <A>(f: (pool: Bare) => Effect.Effect<A>, otherwise: A): Effect.Effect<A> =>
-    Effect.suspend(() => (open === undefined ? Effect.succeed(otherwise) : f(open.pool)))
+  const ifOpen = <A>(f: (pool: Bare) => Effect.Effect<A>, otherwise: () => A): Effect.Effect<A> =>
+    Effect.suspend(() => (open === undefined ? Effect.sync(otherwise) : f(open.pool)))
 
   const get: ConnectionPool["Service"]["get"] = borrow((pool) => pool.get)
   const reserve = borrow((pool) => pool.reserve)
@@ -85,33 +92,72 @@ export const makeLazy = Effect.fnUntraced(function* (
     invalidate: (connection) => connection.invalidate,
     warmUp: borrow((pool) => pool.warmUp),
     resize: (next) =>
-      Effect.suspend(() => {
-        limits = next
-        return ifOpen((pool) => pool.resize(next), undefined)
-      }),
-    clear: ifOpen((pool) => pool.clear, 0),
-    recycle: ifOpen((pool) => pool.recycle, undefined),
-    suspend: borrow((pool) => pool.suspend),
-    resume: ifOpen((pool) => pool.resume, undefined),
-    stats: Effect.suspend(() => ifOpen((pool) => pool.stats, empty(options))),
-    leases: ifOpen((pool) => pool.leases, []),
-    events: Stream.suspend(() => current().events)
+      borrow((pool) =>
+        Effect.gen(function* () {
+          yield* pool.resize(next)
+          limits = yield* pool.stats
+        })
+      ),
+    clear: ifOpen(
+      (pool) => pool.clear,
+      () => 0
+    ),
+    recycle: ifOpen((pool) => pool.recycle, nothing),
+    suspend: borrow((pool) => {
+      isSuspended = true
+      return pool.suspend
+    }),
+    resume: Effect.suspend(() => {
+      isSuspended = false
+      return ifOpen((pool) => pool.resume, nothing)
+    }),
+    stats: Effect.map(
+      ifOpen(
+        (pool) => pool.stats,
+        () => empty(options, limits)
+      ),
+      (stats) => ({ ...stats, ...add(totals, stats) })
+    ),
+    leases: ifOpen(
+      (pool) => pool.leases,
+      () => []
+    ),
+    events: Stream.suspend(() => {
+      users++
+      return Stream.ensuring(
+        current().events,
+        Effect.sync(() => users--)
+      )
+    })
   }
 })
 
-const empty = ({ max, min, name }: LazyOptions): Pool.Stats => ({
+const nothing = (): void => {}
+
+type Totals = Pick<Pool.Stats, "created" | "destroyed" | "borrowed" | "timeouts" | "failures">
+
+const none: Totals = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
+
+const add = (a: Totals, b: Totals): Totals => ({
+  created: a.created + b.created,
+  destroyed: a.destroyed + b.destroyed,
+  borrowed: a.borrowed + b.borrowed,
+  timeouts: a.timeouts + b.timeouts,
+  failures: a.failures + b.failures
+})
+
+const empty = (
+  { max, min, name }: LazyOptions,
+  limits: { readonly min: number; readonly max: number } | undefined
+): Pool.Stats => ({
   name,
-  min,
-  max,
+  min: limits?.min ?? min,
+  max: limits?.max ?? max,
   size: 0,
   idle: 0,
   used: 0,
   pending: 0,
   creating: 0,
   closing: 0,
-  created: 0,
-  destroyed: 0,
-  borrowed: 0,
-  timeouts: 0,
-  failures: 0
+  ...none
 })
