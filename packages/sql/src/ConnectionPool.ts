@@ -36,9 +36,9 @@ import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { Pool, PoolError, PoolEvent } from "@cenote/pool"
+import type { Pool, PoolEvent } from "@cenote/pool"
 import type { Cleanup, SqlConnection } from "./SqlConnection.ts"
-import type { SqlPoolError } from "./SqlPoolError.ts"
+import type { ConnectTimeout, SqlPoolError } from "./SqlPoolError.ts"
 import * as service from "./internal/service.ts"
 import { layer as tpooledLayer } from "./TpooledConnectionPool.ts"
 
@@ -74,7 +74,7 @@ export interface Options {
   /** Attempts to connect that may be under way at one time. Default: no limit. */
   readonly connectConcurrency?: number | undefined
   /** Retries an attempt to connect that failed. Meanwhile borrowers wait, up to their own deadline. Default: none. */
-  readonly connectRetry?: Schedule.Schedule<unknown, SqlError | PoolError.CreateTimeout> | undefined
+  readonly connectRetry?: Schedule.Schedule<unknown, SqlError | ConnectTimeout> | undefined
   /** One deadline for the whole borrow: line, connecting, validation, retries (EV-54). Default: none. */
   readonly acquireTimeout?: Duration.Input | undefined
   /** Borrowers that may wait for another borrower; one more fails with `LineFull` at once. Default: no limit. */

@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
@@ -43,7 +43,7 @@ export const layer = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError> =>
-  layerOver(driver, options, connectRaw(driver, options))
+  layerOver(driver, options, Effect.succeed(connectRaw(driver, options)))
 
 /**
  * A pool that lives as long as the scope.
@@ -57,5 +57,7 @@ export const make = <Services>(
 ): Effect.Effect<Service, never, Scope.Scope> => internal.make(driver, options, connectRaw(driver, options))
 
 /** @internal */
-export const connectRaw = (driver: SqlDriver, options: Options): ReturnType<SqlDriver["connect"]> =>
-  driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false })
+export const connectRaw = (driver: SqlDriver, options: Options): internal.Connect => ({
+  open: driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false }),
+  isLimited: false
+})

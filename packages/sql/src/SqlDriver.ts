@@ -47,11 +47,13 @@ export interface SqlSession extends Connection {
   readonly exclusive?: Effect.Effect<SqlSession, never, Scope.Scope> | undefined
   /** What it is to the driver beneath: its connection object. */
   readonly native: unknown
+  /** Whether it is known to have ended, where that is known sooner than {@link onEnd} tells. */
+  readonly hasEnded?: boolean | undefined
   /**
    * What has to be waited for before the next borrower can have the session: a statement that was interrupted, and is still
-   * being cancelled elsewhere. Fails when the session has ended by that. `undefined`: nothing.
+   * being cancelled elsewhere. Tells whether the session can be lent again. `undefined`: there is nothing to wait for.
    */
-  readonly settling?: Effect.Effect<void, SqlError> | undefined
+  readonly settling?: Effect.Effect<boolean, SqlError> | undefined
   /** What only the driver's own services ask of a session, by name: see {@link extra}. */
   readonly extras?: Readonly<
     Record<string, (...args: ReadonlyArray<any>) => Stream.Stream<unknown, SqlError>>

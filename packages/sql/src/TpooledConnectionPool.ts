@@ -13,7 +13,7 @@ import type { ThreadPool } from "@cenote/threads"
 import type { ConnectionPool, Options, Service } from "./ConnectionPool.ts"
 import { layerOver } from "./internal/layer.ts"
 import * as internal from "./internal/pool.ts"
-import { connectInThread, openInThread, withoutMultiplex } from "./internal/tpooledSession.ts"
+import { connectInThread, withoutMultiplex } from "./internal/tpooledSession.ts"
 import type { SqlDriver } from "./SqlDriver.ts"
 
 /**
@@ -34,7 +34,7 @@ export const layer = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, ThreadPool.ThreadPool> =>
-  layerOver(driver, withoutMultiplex(options), openInThread(driver))
+  layerOver(driver, withoutMultiplex(options), connectInThread(driver, options))
 
 /**
  * A pool that lives as long as the scope.
@@ -46,6 +46,6 @@ export const make = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Effect.Effect<Service, never, ThreadPool.ThreadPool | Scope.Scope> =>
-  Effect.flatMap(connectInThread(driver), (connect) =>
+  Effect.flatMap(connectInThread(driver, options), (connect) =>
     internal.make(driver, withoutMultiplex(options), connect)
   )

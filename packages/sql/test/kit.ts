@@ -15,6 +15,7 @@ export interface FakeConfig {
 export class FakeSession implements SqlDriver.SqlSession {
   readonly statements: Array<string> = []
   readonly config: FakeConfig
+  hasEnded = false
   private listener: ((error: SqlError) => void) | undefined = undefined
 
   constructor(config: FakeConfig) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { effectOf, isRollback } from "../src/internal/statement.ts"
+import { effectOf, isUndoing } from "../src/internal/statement.ts"
 
 const cases = {
   none: [
@@ -27,7 +27,9 @@ const cases = {
     "rollback to savepoint a",
     "rollback and chain",
     "commit and chain",
-    "call p()",
+    "/* a /* b */ select */ begin",
+    "-- x\rbegin /*\nselect */",
+    "select /* a /* b */ 1",
     "lock tables t write",
     "create table t (a int)",
     "selection",
@@ -39,6 +41,12 @@ const cases = {
     "set autocommit = 0",
     "SET @@session.autocommit=0",
     "set completion_type = 1",
+    "set statement max_statement_time=1 for begin",
+    "/*!40101 SET autocommit=0 */",
+    "/*M! SET autocommit=0 */",
+    "call p()",
+    "EXECUTE IMMEDIATE 'SET autocommit=0'",
+    "do $$ begin end $$",
     "select 1; begin",
     "select 1; set autocommit = 0"
   ]
@@ -57,9 +65,9 @@ describe("what a statement may do to its session, by its text", () => {
 
   it("knows a rollback by its first word alone", () => {
     for (const sql of ["ROLLBACK", "/* why */ rollback to savepoint a", "abort"])
-      expect(isRollback(sql)).toBe(true)
+      expect(isUndoing(sql)).toBe(true)
     for (const sql of ["/* action=rollback */ COMMIT", "-- abort\ncommit", "select 'rollback'"]) {
-      expect(isRollback(sql)).toBe(false)
+      expect(isUndoing(sql)).toBe(false)
     }
   })
 

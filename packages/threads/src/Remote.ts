@@ -94,6 +94,18 @@ const inside = (remote: unknown): Inside => {
 export const isRemote = (u: unknown): u is Remote<unknown> => insideOf(u) !== undefined
 
 /**
+ * Whether the object is still there: not released, and its thread not ended. Where it says no, a call would fail with
+ * `StaleRemote`.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isAlive = (self: RemoteObject<unknown>): boolean => {
+  const { handle } = inside(self)
+  return !handle.released && handle.thread.state === "ready"
+}
+
+/**
  * Reads a property, or the element at an index (EV-101).
  *
  * @category operations

@@ -22,20 +22,17 @@ export class Handle implements SqlConnection {
   private held = true
   /** Statements and streams that have begun and not ended. */
   private underWay = 0
-  readonly invalidate: Effect.Effect<void>
 
   constructor(options: {
     readonly member: Member
     readonly pool: string
     readonly loan: Scope.Closeable
     readonly mark: Pool.CurrentLoan | undefined
-    readonly invalidate: Effect.Effect<void>
   }) {
     this.member = options.member
     this.pool = options.pool
     this.loan = options.loan
     this.mark = options.mark
-    this.invalidate = Effect.suspend(() => (this.held ? options.invalidate : Effect.void))
   }
 
   get id(): number {
@@ -62,19 +59,26 @@ export class Handle implements SqlConnection {
     return Effect.sync(() => this.held)
   }
 
+  get invalidate(): Effect.Effect<void> {
+    return Effect.suspend(() => (this.held ? this.member.invalidate : Effect.void))
+  }
+
   release(options: { readonly cleanup?: Cleanup | undefined } = {}): Effect.Effect<void> {
     return Effect.uninterruptible(
       Effect.suspend(() => {
         if (!this.held) return Effect.void
-        this.held = false
-        // What is still under way on it would be in the way of the next borrower.
-        if (this.underWay > 0)
-          return Effect.andThen(this.member.invalidate, Scope.close(this.loan, Exit.void))
         if (options.cleanup !== undefined) this.member.state.cleanup = options.cleanup
         return Scope.close(this.loan, Exit.void)
       })
     )
   }
+
+  /** The first thing that is done when the loan ends. */
+  readonly returning: Effect.Effect<void> = Effect.suspend(() => {
+    this.held = false
+    // What is still under way on it would be in the way of the next borrower.
+    return this.underWay > 0 ? this.member.invalidate : Effect.void
+  })
 
   setCleanup(cleanup: Cleanup): Effect.Effect<void> {
     return Effect.sync(() => {

@@ -3,12 +3,11 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
-import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
+import type { SqlDriver } from "../SqlDriver.ts"
 import type { Options } from "./options.ts"
-import { make, toSqlError } from "./pool.ts"
+import { type Connect, make, toSqlError } from "./pool.ts"
 import { ConnectionPool } from "./service.ts"
 
 /**
@@ -18,30 +17,20 @@ import { ConnectionPool } from "./service.ts"
 export const layerOver = <Services, R>(
   driver: SqlDriver<Services>,
   options: Options,
-  connect: Effect.Effect<SqlSession, SqlError, R | Scope.Scope>
-): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>> =>
+  connect: Effect.Effect<Connect, never, R>
+): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, R> =>
   withReactivity(
     Layer.effectContext(
       Effect.gen(function* () {
-        const context = yield* Effect.context<Exclude<R, Scope.Scope>>()
-        const pool = yield* make(
-          driver,
-          options,
-          Effect.updateContext(
-            connect,
-            (own: Context.Context<Scope.Scope>) => Context.merge(context, own) as any
-          )
-        )
-        if ((options.min ?? options.size ?? 0) > 0) {
-          yield* Effect.mapError(pool.warmUp, toSqlError)
-        }
+        const pool = yield* make(driver, options, yield* connect)
+        if ((options.min ?? options.size ?? 0) > 0) yield* Effect.mapError(pool.warmUp, toSqlError)
         return Context.make(ConnectionPool, pool).pipe(
           Context.add(SqlClient, pool.client),
           Context.merge(driver.services(pool.client, pool))
         )
       })
-    )
-  ) as Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, Exclude<R, Scope.Scope>>
+    ) as Layer.Layer<ConnectionPool | SqlClient | Services, SqlError, R>
+  )
 
 /**
  * Lets clients share the program's `Reactivity`: the one that is given, or else that of `Reactivity.layer`, which is the same

@@ -6,7 +6,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Cleanup } from "../SqlConnection.ts"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
-import { effectOf, isRollback } from "./statement.ts"
+import { effectOf, isUndoing } from "./statement.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
 
@@ -22,6 +22,8 @@ interface State {
   mayBeOpen: boolean
   /** Whether statements may open one by themselves from now on, as after `SET autocommit = 0`. */
   opensByItself: boolean
+  /** How many statements may have opened one. */
+  opened: number
   /** Stands in for the pool's at the next return. */
   cleanup: Cleanup | undefined
 }
@@ -66,6 +68,11 @@ export class Member implements Connection {
   /** The same member for one user alone, where others share its session: what that one does to it is undone apart. */
   over(session: SqlSession): Member {
     return Object.assign(Object.create(Member.prototype), this, { session, shared: false, state: fresh() })
+  }
+
+  /** Whether nothing can run on it any more. */
+  get isOver(): boolean {
+    return this.life.ended !== undefined || this.session.hasEnded === true
   }
 
   /** The driver's connection. Nobody sees what is done to it, so anything may have been. */
@@ -139,20 +146,19 @@ export class Member implements Connection {
     effect: Effect.Effect<A, SqlError>,
     givesRows = true
   ): Effect.Effect<A, SqlError> {
+    const undone = givesRows && isUndoing(sql)
     switch (effectOf(sql)) {
       case "none":
         return this.watchFailure(effect)
       case "ends":
-        return Effect.matchEffect(this.watchFailure(effect), {
-          // A session that has died has rolled back: that is not a failure of who asked for it.
-          onFailure: (error) =>
-            this.life.ended !== undefined && givesRows && isRollback(sql)
-              ? Effect.succeed([] as never)
-              : Effect.fail(error),
-          onSuccess: (result) => {
-            this.state.mayBeOpen = this.state.opensByItself
-            return Effect.succeed(result)
-          }
+        return Effect.suspend(() => {
+          const { opened } = this.state
+          return Effect.tap(this.watchFailure(effect, undone), () =>
+            Effect.sync(() => {
+              // One that was opened meanwhile, by another fiber, may have come after it.
+              if (this.state.opened === opened) this.state.mayBeOpen = this.state.opensByItself
+            })
+          )
         })
       case "sets":
         return Effect.suspend(() => {
@@ -162,12 +168,21 @@ export class Member implements Connection {
       default:
         return Effect.suspend(() => {
           this.state.mayBeOpen = true
-          return this.watchFailure(effect)
+          this.state.opened++
+          return this.watchFailure(effect, undone)
         })
     }
   }
 
-  private watchFailure<A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+  /** `undone`: where the session has died, what the statement is for has come about: everything is rolled back. */
+  private watchFailure<A>(effect: Effect.Effect<A, SqlError>, undone = false): Effect.Effect<A, SqlError> {
+    if (undone) {
+      return this.watchFailure(effect).pipe(
+        Effect.catch((error) =>
+          this.life.ended === undefined ? Effect.fail(error) : Effect.succeed([] as A)
+        )
+      )
+    }
     return Effect.onExitPrimitive(effect, (exit: Exit.Exit<A, SqlError>) => {
       if (exit._tag === "Success") return undefined
       // What was sent ahead for others cannot be cancelled: nobody else is to wait behind it.
@@ -186,4 +201,4 @@ export class Member implements Connection {
   }
 }
 
-const fresh = (): State => ({ mayBeOpen: false, opensByItself: false, cleanup: undefined })
+const fresh = (): State => ({ mayBeOpen: false, opensByItself: false, opened: 0, cleanup: undefined })

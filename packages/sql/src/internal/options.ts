@@ -1,8 +1,8 @@
 import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
-import type { PoolError } from "@cenote/pool"
 import type { Cleanup } from "../SqlConnection.ts"
+import type { ConnectTimeout } from "../SqlPoolError.ts"
 
 /** Options of both kinds of connection pool; documented in `ConnectionPool`. */
 export interface Options {
@@ -13,7 +13,7 @@ export interface Options {
   readonly order?: "fifo" | "lifo" | undefined
   readonly connectTimeout?: Duration.Input | undefined
   readonly connectConcurrency?: number | undefined
-  readonly connectRetry?: Schedule.Schedule<unknown, SqlError | PoolError.CreateTimeout> | undefined
+  readonly connectRetry?: Schedule.Schedule<unknown, SqlError | ConnectTimeout> | undefined
   readonly acquireTimeout?: Duration.Input | undefined
   readonly maxWaiting?: number | undefined
   readonly maxIdle?: Duration.Input | undefined

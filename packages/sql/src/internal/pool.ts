@@ -3,12 +3,14 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
+import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import { Pool, PoolError, PoolRegistry } from "@cenote/pool"
-import type { Cleanup } from "../SqlConnection.ts"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
 import { ConnectTimeout, type SqlPoolError } from "../SqlPoolError.ts"
+import { cleanUp, cleanUpAlone } from "./cleanup.ts"
 import { type Lender, makeClient } from "./client.ts"
 import { Handle } from "./handle.ts"
 import { Member } from "./member.ts"
@@ -20,11 +22,17 @@ type Service = ConnectionPool["Service"]
 /** All that needs no client, and what a client needs. */
 export type Bare = Omit<Service, "client"> & Lender
 
+/** Opens a session. Within `connectTimeout`, or without a limit where what it does keeps to one itself. */
+export interface Connect {
+  readonly open: Effect.Effect<SqlSession, SqlError | ConnectTimeout, Scope.Scope>
+  readonly isLimited: boolean
+}
+
 /** A pool of connections over sessions that `connect` opens, wherever they live. */
 export const make = (
   driver: SqlDriver,
   options: Options,
-  connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
+  connect: Connect
 ): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.flatMap(makeBare(driver, options, connect), (pool) =>
     Effect.map(makeClient(driver, pool), (client) => ({ ...pool, client }))
@@ -34,7 +42,7 @@ export const make = (
 export const makeBare = Effect.fnUntraced(function* (
   driver: SqlDriver,
   options: Options,
-  connect: Effect.Effect<SqlSession, SqlError, Scope.Scope>
+  connect: Connect
 ): Effect.fn.Return<Bare, never, Scope.Scope> {
   const name = options.name ?? driver.target
   const connectTimeout = options.connectTimeout ?? defaults.connectTimeout
@@ -50,21 +58,42 @@ export const makeBare = Effect.fnUntraced(function* (
   const runFork = Effect.runForkWith(yield* Effect.context())
   let last = 0
 
-  const member = Effect.flatMap(connect, (session) => {
+  const member = Effect.flatMap(connect.open, (session) => {
     const member = new Member({
       id: ++last,
       connectedAt: clock.currentTimeMillisUnsafe(),
       session,
       driver,
       shared: concurrency > 1,
-      invalidate: (member) => Pool.invalidate(pool, member)
+      // A session may be there before the pool is.
+      invalidate: (member) => Effect.suspend(() => Pool.invalidate(pool, member))
     })
     member.onEnd = () => void runFork(member.invalidate)
     const { ended } = member.life
     return ended === undefined ? Effect.succeed(member) : Effect.fail(ended)
   })
 
-  const pool: Pool.Pool<Member, SqlError> = yield* Pool.make({
+  const connectError = (
+    error: SqlError | ConnectTimeout | PoolError.CreateTimeout
+  ): SqlError | ConnectTimeout =>
+    error instanceof PoolError.CreateTimeout
+      ? new ConnectTimeout({ pool: name, timeout: Duration.fromInputUnsafe(connectTimeout) })
+      : error
+  const errorOf = (error: SqlPoolError | PoolError.CreateTimeout): SqlPoolError =>
+    error instanceof PoolError.CreateTimeout ? connectError(error) : error
+
+  const retry =
+    options.connectRetry === undefined
+      ? undefined
+      : Schedule.fromStep(
+          Effect.map(
+            Schedule.toStep(options.connectRetry),
+            (step) => (now: number, error: SqlError | ConnectTimeout | PoolError.CreateTimeout) =>
+              step(now, connectError(error))
+          )
+        )
+
+  const pool: Pool.Pool<Member, SqlError | ConnectTimeout> = yield* Pool.make({
     name,
     acquire: member,
     ...(options.size === undefined
@@ -73,9 +102,9 @@ export const makeBare = Effect.fnUntraced(function* (
     // The connection that was used last is warm, and the others may go (EV-35).
     order: options.order ?? "lifo",
     concurrency,
-    createTimeout: connectTimeout,
+    createTimeout: connect.isLimited ? undefined : connectTimeout,
     createConcurrency: options.connectConcurrency,
-    createRetry: options.connectRetry,
+    createRetry: retry,
     acquireTimeout: options.acquireTimeout,
     maxWaiting: options.maxWaiting,
     maxIdle: options.maxIdle ?? defaults.maxIdle,
@@ -90,20 +119,32 @@ export const makeBare = Effect.fnUntraced(function* (
     resetTimeout: cleanupTimeout,
     leakAfter: options.leakAfter,
     closeTimeout: options.closeTimeout
-  }).pipe(Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe()))
+  }).pipe(
+    Effect.updateService(PoolRegistry.PoolRegistry, (registry) => ({
+      ...registry,
+      // It registers before the first connection is made, and what there is to see of one is not what is in it.
+      register: (pool) =>
+        registry.register({ ...pool, kind: "connections", leases: Effect.map(pool.leases, shown) })
+    }))
+  )
 
-  const errorOf = (error: SqlError | PoolError.PoolError | PoolError.CreateTimeout): SqlPoolError =>
-    error instanceof PoolError.CreateTimeout
-      ? new ConnectTimeout({ pool: name, timeout: Duration.fromInputUnsafe(connectTimeout) })
-      : error
+  /** A connection that has not ended. Nothing has run on one that has, so that another can be taken. */
+  const living: Effect.Effect<Member, SqlPoolError, Scope.Scope> = Effect.gen(function* () {
+    const attempt = yield* Scope.fork(yield* Effect.scope)
+    const member = yield* Effect.mapError(Scope.provide(Pool.get(pool), attempt), errorOf)
+    if (!member.isOver) return member
+    yield* member.invalidate
+    yield* Scope.close(attempt, Exit.void)
+    return yield* living
+  })
 
   /** Lends until the scope closes or the handle is released, whichever comes first. */
   const get: Effect.Effect<Handle, SqlPoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
-      const outer = yield* Effect.scope
-      const loan = yield* Scope.make()
+      // Gone from the outer scope as soon as it is closed.
+      const loan = yield* Scope.fork(yield* Effect.scope)
       const borrow = Effect.gen(function* () {
-        const member = yield* Effect.mapError(restore(Pool.get(pool)), errorOf)
+        const member = yield* restore(living)
         if (concurrency === 1) return member
         // Statements of others that are on their way are waited for; none comes after them.
         yield* Pool.reserve(pool, member)
@@ -117,11 +158,21 @@ export const makeBare = Effect.fnUntraced(function* (
       const [member, mark] = yield* Scope.provide(Effect.all([borrow, Pool.CurrentLoan]), loan).pipe(
         Effect.onError((cause) => Scope.close(loan, Exit.failCause(cause)))
       )
-      const handle: Handle = new Handle({ member, pool: name, loan, mark, invalidate: member.invalidate })
-      yield* Scope.addFinalizer(outer, handle.release())
+      const handle = new Handle({ member, pool: name, loan, mark })
+      yield* Scope.addFinalizer(loan, handle.returning)
       return yield* marked(handle)
     })
   )
+
+  const lend: Bare["lend"] = <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>) =>
+    Pool.use(pool, (member): Effect.Effect<A, E | typeof over, R> =>
+      member.isOver ? Effect.andThen(member.invalidate, Effect.fail(over)) : f(member)
+    ).pipe(
+      Effect.catch((error): Effect.Effect<A, E | SqlError, R> => {
+        if (error === over) return lend(f)
+        return Effect.fail(isPoolError(error) ? toSqlError(errorOf(error)) : (error as E | SqlError))
+      })
+    )
 
   const self: Bare = {
     name,
@@ -129,10 +180,7 @@ export const makeBare = Effect.fnUntraced(function* (
     get,
     use: (f) => Effect.scoped(Effect.flatMap(get, f)),
     reserve: Effect.mapError(get, toSqlError),
-    lend: (f) =>
-      Effect.mapError(Pool.use(pool, f), (error): any =>
-        isPoolError(error) ? toSqlError(errorOf(error)) : error
-      ),
+    lend,
     invalidate: (connection) => connection.invalidate,
     warmUp: Effect.mapError(Pool.warmUp(pool), errorOf),
     resize: (limits) => Pool.resize(pool, limits),
@@ -141,20 +189,18 @@ export const makeBare = Effect.fnUntraced(function* (
     suspend: Pool.suspend(pool),
     resume: Pool.resume(pool),
     stats: Pool.stats(pool),
-    leases: Effect.map(Pool.leases(pool), (leases) =>
-      leases.map(({ item, ...lease }) => ({ ...lease, item: { connectedAt: item.connectedAt } }))
-    ),
+    leases: Effect.map(Pool.leases(pool), shown),
     events: Pool.events(pool)
   }
-  yield* PoolRegistry.register({
-    kind: "connections",
-    name,
-    stats: self.stats,
-    leases: self.leases,
-    events: self.events
-  })
   return self
 })
+
+const over: unique symbol = Symbol("over")
+
+const shown = (
+  leases: ReadonlyArray<Pool.Lease<unknown>>
+): ReadonlyArray<Pool.Lease<{ readonly connectedAt: number }>> =>
+  leases.map((lease) => ({ ...lease, item: { connectedAt: (lease.item as Member).connectedAt } }))
 
 /** Leaves the mark of the loan in its fiber, which the end of the loan's own scope has taken away. */
 const marked = (handle: Handle): Effect.Effect<Handle> =>
@@ -162,40 +208,6 @@ const marked = (handle: Handle): Effect.Effect<Handle> =>
     fiber.setContext(Context.add(fiber.context, Pool.CurrentLoan, handle.mark))
     return Effect.succeed(handle)
   })
-
-/** Makes a connection that came back ready for the next borrower. */
-const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown> => {
-  const { life, state } = member
-  const cleanup = state.cleanup ?? usual
-  state.cleanup = undefined
-  if (life.ended !== undefined) return Effect.fail(life.ended)
-  const { settling } = member.session
-  const undo = undoing(member, cleanup)
-  return settling === undefined ? undo : Effect.andThen(settling, undo)
-}
-
-const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unknown> => {
-  if (typeof cleanup === "function") return cleanup(member)
-  if (cleanup === "none") return Effect.void
-  const rollback = member.state.mayBeOpen ? member.rollback : Effect.void
-  return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
-}
-
-/** The same where others are waiting for the session: the pool closes it only when all have returned it. */
-const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): Effect.Effect<void> => {
-  if (member.life.ended !== undefined) return Effect.void
-  return cleanUp(member, usual).pipe(
-    Effect.timeout(timeout),
-    Effect.catchCause((cause) =>
-      Effect.all([
-        Effect.logWarning("a connection could not be cleaned up, and is closed", cause),
-        member.invalidate,
-        Effect.ignore(Effect.timeout(member.rollback, timeout))
-      ])
-    ),
-    Effect.asVoid
-  )
-}
 
 const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout =>
   error instanceof PoolError.AcquireTimeout ||

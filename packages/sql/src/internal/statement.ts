@@ -31,22 +31,31 @@ const longest = 10_000
 /** White space, comments and opening brackets before the first word. */
 const lead = String.raw`^(?:\s|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|\/\*[^]*?\*\/|\()*`
 
-const plain = new RegExp(
-  `${lead}(?:select|insert|update|delete|with|values|table|replace|merge|truncate|show|explain|describe|listen|unlisten|notify|set)\\b`,
-  "i"
+const plain = startingWith(
+  "select|insert|update|delete|with|values|table|replace|merge|truncate|show|explain|describe|listen|unlisten|notify|set"
 )
 const ending = new RegExp(`${lead}(?:commit|rollback|end|abort)(?:\\s+(?:work|transaction))?\\s*;?\\s*$`, "i")
-const setting = new RegExp(`${lead}set\\b[^]*\\b(?:autocommit|completion_type)\\b`, "i")
-/** Of several statements in one text, the later ones are not read. */
-const several = /;\s*\S/
+const undoing = startingWith("rollback|abort|release")
+/** Any of these can run anything, or say that statements open a transaction from now on. */
+const setting = new RegExp(
+  `${lead}(?:call|execute|prepare|do|set\\s+statement|set\\b[^]*\\b(?:autocommit|completion_type))\\b`,
+  "i"
+)
+/** Of several statements in one text, the later ones are not read; and MySQL runs what is in some comments. */
+const several = /;\s*\S|\/\*M?!/
+/** What servers do not agree on: comments in comments, and whether a carriage return ends one. */
+const unclear = /\/\*(?:(?!\*\/)[^])*\/\*|(?:--|#)[^\n]*\r(?!\n)/
 
-const rollback = new RegExp(`${lead}(?:rollback|abort)\\b`, "i")
-
-/** Whether a statement has nothing left to do where its session has died. */
-export const isRollback = (sql: string): boolean => rollback.test(sql)
+/** Whether a statement has nothing left to do where its session has died, and everything was rolled back. */
+export const isUndoing = (sql: string): boolean => undoing.test(sql)
 
 const read = (sql: string): StatementEffect => {
-  if (ending.test(sql)) return "ends"
   if (several.test(sql) || setting.test(sql)) return "sets"
+  if (unclear.test(sql)) return "opens"
+  if (ending.test(sql)) return "ends"
   return plain.test(sql) ? "none" : "opens"
+}
+
+function startingWith(words: string): RegExp {
+  return new RegExp(`${lead}(?:${words})\\b`, "i")
 }

@@ -1,15 +1,22 @@
 // A session that lives in a thread, as the calling thread sees it.
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
-import { ConnectionError, SqlError, StatementTimeoutError, UnknownError } from "effect/sql/SqlError"
+import {
+  ConnectionError,
+  isSqlError,
+  SqlError,
+  StatementTimeoutError,
+  UnknownError
+} from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
-import type { Remote, ThreadError } from "@cenote/threads"
-import { ThreadPool } from "@cenote/threads"
+import { Remote, type ThreadError, ThreadPool } from "@cenote/threads"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
-import type { Options } from "./options.ts"
-import { makeBare } from "./pool.ts"
+import { ConnectTimeout } from "../SqlPoolError.ts"
+import { defaults, type Options } from "./options.ts"
+import { type Connect, makeBare } from "./pool.ts"
 import { type HostedSession, type Port, retired } from "./workerSession.ts"
 import { decodeSqlError, isWireSqlError, type WireSqlError } from "./wire.ts"
 
@@ -21,11 +28,16 @@ interface WorkerModule {
   readonly Session: new (config: unknown, port: Port) => HostedSession
 }
 
-/** Opens a session in a thread of the pool in the context. Its scope ends it there. */
+/**
+ * Opens a session in a thread of the pool in the context. Its scope ends it there. What connecting takes is limited, and not
+ * how long it takes to have a thread: the thread pool says that itself.
+ */
 export const openInThread = (
-  driver: SqlDriver
-): Effect.Effect<SqlSession, SqlError, ThreadPool.ThreadPool | Scope.Scope> =>
-  Effect.gen(function* () {
+  driver: SqlDriver,
+  { connectTimeout = defaults.connectTimeout, name = driver.target }: Options
+): Effect.Effect<SqlSession, SqlError | ConnectTimeout, ThreadPool.ThreadPool | Scope.Scope> => {
+  const timeout = Duration.fromInputUnsafe(connectTimeout)
+  const attempt = Effect.gen(function* () {
     const { url } = driver.worker
     const config = yield* driver.worker.config
     const ends = new Ends()
@@ -33,32 +45,47 @@ export const openInThread = (
     const channel = new MessageChannel()
     const port: Port = channel.port1 as any
     yield* Effect.addFinalizer(() => Effect.sync(() => ends.close(port)))
-    const make = ThreadPool.proxy<WorkerModule, "Session">(url, "Session", [
+    const remote = yield* ThreadPool.proxy<WorkerModule, "Session">(url, "Session", [
       config,
       ThreadPool.move(channel.port2 as any)
     ])
-    const remote = yield* Effect.mapError(make, (error) => sqlError(error, "connect"))
     ends.listen(port)
-    const session = new TpooledSession(remote, ends, driver.unkillable === true)
-    yield* session.run("connect", remote.open())
-    return session
+    yield* ThreadPool.patient(remote.open()).pipe(
+      Effect.timeoutOrElse({
+        duration: timeout,
+        orElse: () => Effect.fail(new ConnectTimeout({ pool: name, timeout }))
+      })
+    )
+    return new TpooledSession(remote, ends, driver.unkillable === true)
   })
+  return attempt.pipe(
+    Effect.retry({ times: 3, while: isNotBegun }),
+    Effect.mapError((error) => (isOwn(error) ? error : sqlError(error, "connect")))
+  )
+}
+
+/** Whether the thread went away before anything was done in it: another will do. */
+const isNotBegun = (error: SqlError | ConnectTimeout | WireSqlError | ThreadError.ThreadError): boolean =>
+  error._tag === "StaleRemote" || (error._tag === "ThreadCrashed" && !error.started)
+
+const isOwn = (error: unknown): error is SqlError | ConnectTimeout =>
+  isSqlError(error) || error instanceof ConnectTimeout
 
 /** The same, in the threads of the pool that is in the context now. */
 export const connectInThread = (
-  driver: SqlDriver
-): Effect.Effect<
-  Effect.Effect<SqlSession, SqlError, Scope.Scope>,
-  never,
-  ThreadPool.ThreadPool | Scope.Scope
-> =>
-  Effect.map(ThreadPool.ThreadPool, (threads) =>
-    Effect.provideService(openInThread(driver), ThreadPool.ThreadPool, threads)
-  )
+  driver: SqlDriver,
+  options: Options
+): Effect.Effect<Connect, never, ThreadPool.ThreadPool> =>
+  Effect.map(ThreadPool.ThreadPool, (threads) => ({
+    open: Effect.provideService(openInThread(driver, options), ThreadPool.ThreadPool, threads),
+    isLimited: true
+  }))
 
 /** A pool over such sessions, without a client. */
 export const makeBareTpooled = (driver: SqlDriver, options: Options) =>
-  Effect.flatMap(connectInThread(driver), (connect) => makeBare(driver, withoutMultiplex(options), connect))
+  Effect.flatMap(connectInThread(driver, options), (connect) =>
+    makeBare(driver, withoutMultiplex(options), connect)
+  )
 
 /** A connection in a thread runs one call after the other. */
 export const withoutMultiplex = <A extends object>(options: A & { readonly multiplex?: unknown }): A => {
@@ -200,7 +227,11 @@ export class TpooledSession implements SqlSession {
     this.unsettled = true
   })
 
-  get settling(): Effect.Effect<void, SqlError> | undefined {
+  get hasEnded(): boolean {
+    return !Remote.isAlive(this.native)
+  }
+
+  get settling(): Effect.Effect<boolean, SqlError> | undefined {
     if (!this.unsettled) return undefined
     const settled = Effect.mapError(this.asCall(this.native.settle()), (error) =>
       this.failed(error, "cancel")
@@ -208,7 +239,7 @@ export class TpooledSession implements SqlSession {
     return settled.pipe(
       Effect.timeoutOrElse({ duration: longestCancel, orElse: () => Effect.fail(notCancelled()) }),
       Effect.tapError((error) => Effect.sync(() => this.ends.end(error))),
-      Effect.andThen(
+      Effect.tap(
         Effect.sync(() => {
           this.unsettled = false
         })

@@ -32,8 +32,8 @@ export interface HostedSession {
   readonly ping: () => Effect.Effect<void, WireSqlError>
   readonly rollback: () => Effect.Effect<void, WireSqlError>
   readonly reset: () => Effect.Effect<void, WireSqlError>
-  /** Runs after what was called before, and fails when the session has ended by then, or is not to be lent again. */
-  readonly settle: () => Effect.Effect<void, WireSqlError>
+  /** Runs after what was called before; tells whether the session can be lent again, and fails when it has ended. */
+  readonly settle: () => Effect.Effect<boolean, WireSqlError>
   /** Something that only the driver's own services ask of a session. */
   readonly extra: (name: string, args: ReadonlyArray<unknown>) => Stream.Stream<unknown, WireSqlError>
   readonly [Symbol.asyncDispose]: () => Promise<void>
@@ -120,7 +120,7 @@ export const hosted = <Config>(
       return this.run(false, (session) => session.reset)
     }
     settle() {
-      return this.run(false, () => (this.retired ? Effect.fail(notToBeLent()) : Effect.void))
+      return this.run(false, () => Effect.succeed(!this.retired))
     }
     extra(name: string, args: ReadonlyArray<unknown>): Stream.Stream<unknown, WireSqlError> {
       return Stream.suspend(() => {
@@ -155,13 +155,6 @@ const tell = (port: Port, news: WireSqlError | typeof retired): void => port.pos
 
 /** What the port says of a session that is not to be lent again. */
 export const retired = "retired"
-
-const notToBeLent = (): SqlError => {
-  const message = "a statement was cancelled, and the server did not confirm it: the connection is given up"
-  return new SqlError({
-    reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
-  })
-}
 
 const notOpen = (): SqlError => {
   const message = "the session in the thread is not open"

@@ -1,0 +1,44 @@
+// What is done to a connection that comes back, before the next borrower has it.
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { Cleanup } from "../SqlConnection.ts"
+import type { Member } from "./member.ts"
+
+/** Makes a connection ready for the next borrower. `Effect.void` where there is nothing to do. */
+export const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, unknown> => {
+  const { life, state } = member
+  const cleanup = state.cleanup ?? usual
+  state.cleanup = undefined
+  if (life.ended !== undefined) return Effect.fail(life.ended)
+  const { settling } = member.session
+  const undo = undoing(member, cleanup)
+  if (settling === undefined) return undo
+  return Effect.flatMap(settling, (isFit) => (isFit ? undo : member.invalidate))
+}
+
+const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unknown> => {
+  if (typeof cleanup === "function") return cleanup(member)
+  if (cleanup === "none") return Effect.void
+  const rollback = member.state.mayBeOpen ? member.rollback : Effect.void
+  return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
+}
+
+/** The same where others are waiting for the session: the pool closes it only when all have returned it. */
+export const cleanUpAlone = (
+  member: Member,
+  usual: Cleanup,
+  timeout: Duration.Input
+): Effect.Effect<void> => {
+  if (member.life.ended !== undefined) return Effect.void
+  return cleanUp(member, usual).pipe(
+    Effect.timeout(timeout),
+    Effect.catchCause((cause) =>
+      Effect.all([
+        Effect.logWarning("a connection could not be cleaned up, and is closed", cause),
+        member.invalidate,
+        Effect.ignore(Effect.timeout(member.rollback, timeout))
+      ])
+    ),
+    Effect.asVoid
+  )
+}

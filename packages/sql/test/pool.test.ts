@@ -1,0 +1,133 @@
+import { PoolRegistry } from "@cenote/pool"
+import { ConnectionPool, RawConnectionPool, SqlPoolError } from "@cenote/sql"
+import { describe, expect, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Schedule, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import { SqlClient } from "effect/sql/SqlClient"
+import { FakeDatabases } from "./kit.ts"
+
+const over = (databases: FakeDatabases, options: RawConnectionPool.Options = {}) =>
+  RawConnectionPool.layer(databases.driver({ host: "db", database: "d" }), options)
+
+describe("a pool of connections", () => {
+  it.effect("with a min connects at once, tells of it in the registry, and counts no failure", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      const [entry] = yield* PoolRegistry.entries
+      expect(entry).toMatchObject({ kind: "connections", name: "fake db/d" })
+      expect(yield* ConnectionPool.stats).toMatchObject({ size: 3, idle: 3, created: 3, failures: 0 })
+      yield* Effect.scoped(
+        Effect.gen(function* () {
+          const connection = yield* ConnectionPool.get
+          expect(yield* entry!.leases).toMatchObject([
+            { resource: connection.id, item: { connectedAt: connection.connectedAt } }
+          ])
+        })
+      )
+    }).pipe(Effect.provide(Layer.provideMerge(over(databases, { size: 3 }), PoolRegistry.layer)))
+  })
+
+  it.effect(
+    "EV-52: ConnectTimeout, also as what connectRetry gets, and the cause of what a client fails with",
+    () => {
+      const databases = new FakeDatabases()
+      databases.connecting = Effect.never
+      const seen: Array<unknown> = []
+      const connectRetry = Schedule.recurs(1).pipe(
+        Schedule.tap(({ input }) => Effect.sync(() => seen.push(input)))
+      )
+      return Effect.gen(function* () {
+        const sql = yield* SqlClient
+        const both = yield* Effect.forkChild(
+          Effect.all([Effect.flip(ConnectionPool.use(() => Effect.void)), Effect.flip(sql`select 1`)], {
+            concurrency: 2
+          })
+        )
+        yield* TestClock.adjust("30 seconds")
+        const [borrow, statement] = yield* Fiber.join(both)
+        expect(borrow).toMatchObject({ _tag: "ConnectTimeout", pool: "fake db/d" })
+        expect(borrow.message).toContain("5s")
+        expect(statement).toMatchObject({
+          reason: {
+            _tag: "ConnectionError",
+            operation: "acquireConnection",
+            cause: { _tag: "ConnectTimeout" }
+          }
+        })
+        expect(seen.length).toBeGreaterThan(0)
+        for (const error of seen) expect(error).toBeInstanceOf(SqlPoolError.ConnectTimeout)
+      }).pipe(Effect.provide(over(databases, { connectRetry })))
+    }
+  )
+
+  it.effect("a session that is known to have ended is never lent", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      const sql = yield* SqlClient
+      yield* sql`select 1`
+      databases.opened[0]!.hasEnded = true
+      expect(yield* sql`select 2`).toEqual([{ sql: "select 2" }])
+      expect(databases.opened).toHaveLength(2)
+      databases.opened[1]!.hasEnded = true
+      yield* ConnectionPool.use((connection) => connection.execute("select 3", [], undefined))
+      expect(databases.opened.map((_) => _.statements)).toEqual([["select 1"], ["select 2"], ["select 3"]])
+      expect(databases.open).toBe(1)
+    }).pipe(Effect.provide(over(databases, { max: 1 })))
+  })
+
+  it.effect("a loan that is over leaves nothing in the scope of its borrower", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      const scope = yield* Scope.make()
+      for (let i = 0; i < 100; i++) {
+        const connection = yield* Scope.provide(ConnectionPool.get, scope)
+        yield* connection.release()
+      }
+      expect(
+        (scope.state as { readonly finalizers?: ReadonlyMap<unknown, unknown> }).finalizers?.size ?? 0
+      ).toBe(0)
+    }).pipe(Effect.provide(over(databases)))
+  })
+
+  it.effect("EV-44: rolls back after what may have opened a transaction, and after nothing else", () => {
+    const databases = new FakeDatabases()
+    const run = (...statements: ReadonlyArray<string>) =>
+      Effect.gen(function* () {
+        const before = databases.opened[0]?.statements.length ?? 0
+        yield* ConnectionPool.use((connection) =>
+          Effect.forEach(statements, (sql) => connection.execute(sql, [], undefined))
+        )
+        yield* Effect.repeat(Effect.andThen(Effect.yieldNow, ConnectionPool.stats), {
+          until: ({ idle }) => idle === 1
+        })
+        return databases.opened[0]!.statements.slice(before + statements.length)
+      })
+    return Effect.gen(function* () {
+      expect(yield* run("select 1", "insert into t values (1)")).toEqual([])
+      expect(yield* run("begin", "select 1")).toEqual(["rollback"])
+      expect(yield* run("begin", "commit")).toEqual([])
+      expect(yield* run("begin", "commit", "begin")).toEqual(["rollback"])
+      expect(yield* run("create table t (a int)")).toEqual(["rollback"])
+      expect(yield* run("set autocommit = 0")).toEqual(["rollback"])
+      // From now on, anything may.
+      expect(yield* run("select 1")).toEqual(["rollback"])
+      expect(yield* run("commit")).toEqual(["rollback"])
+    }).pipe(Effect.provide(over(databases, { max: 1 })))
+  })
+
+  it.effect("a stream that ends, fails or is left counts as under way no longer", () => {
+    const databases = new FakeDatabases()
+    return Effect.gen(function* () {
+      yield* ConnectionPool.use((connection) =>
+        Effect.gen(function* () {
+          const stream = connection.executeStream("select 1", [], undefined)
+          yield* Stream.runDrain(stream)
+          yield* Stream.runDrain(Stream.take(stream, 1))
+          yield* Effect.exit(Stream.runForEach(stream, () => Effect.fail("no")))
+        })
+      )
+      yield* ConnectionPool.use((connection) => connection.ping)
+      expect(databases.opened).toHaveLength(1)
+    }).pipe(Effect.provide(over(databases, { max: 1 })))
+  })
+})
