@@ -4,7 +4,7 @@ import { TestServers } from "@cenote/testing"
 import { NodeThreads } from "@cenote/threads"
 import { PgClient, PgConnection, PgTypes } from "@effect/sql-pg"
 import { expect, it, layer } from "@effect/vitest"
-import { Effect, Fiber, Layer, Queue, Redacted, Stream } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Redacted, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 
@@ -119,6 +119,47 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
           )
           expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
         }).pipe(Effect.provide(pool))
+      )
+
+      it.effect(`${kind}: who listens hears that the pool is closed under it`, () =>
+        Effect.gen(function* () {
+          const taken = yield* Deferred.make<unknown>()
+          const listening = yield* Deferred.make<void>()
+          const scope = yield* Scope.make()
+          const context = yield* Layer.buildWithScope(
+            Layer.unwrap(
+              Effect.map(TestServers.Postgres, ({ config }) => {
+                const driver = PgDriver.make(config)
+                const options = { closeTimeout: "50 millis" } as const
+                return kind === "tpooled"
+                  ? Layer.provide(
+                      TpooledConnectionPool.layer(driver, options),
+                      NodeThreads.layer({ size: 1 })
+                    )
+                  : RawConnectionPool.layer(driver, { ...options, multiplex: kind !== "raw" })
+              })
+            ),
+            scope
+          )
+          const listener = yield* Effect.forkChild(
+            Effect.scoped(
+              Effect.gen(function* () {
+                const heard = yield* Context.get(context, PgClient.PgClient).listen("news")
+                yield* Effect.forkDetach(
+                  Effect.flatMap(Effect.flip(Queue.take(heard)), (error) => Deferred.succeed(taken, error))
+                )
+                yield* Deferred.succeed(listening, undefined)
+                yield* Effect.never
+              })
+            )
+          )
+          yield* Deferred.await(listening)
+          yield* Effect.forkChild(Scope.close(scope, Exit.void))
+          expect(yield* Effect.timeout(Deferred.await(taken), "20 seconds")).toMatchObject({
+            _tag: "SqlError"
+          })
+          yield* Fiber.interrupt(listener)
+        })
       )
 
       it.effect(`${kind}: a COMMIT of an aborted transaction fails`, () =>

@@ -112,6 +112,11 @@ export interface SqlDriver<Services = never> {
   readonly canMultiplex?: boolean | undefined
   /** Whether a statement runs in native code that cannot be stopped, so that a thread must not be killed in it. */
   readonly unkillable?: boolean | undefined
+  /**
+   * Whether statements can make a session open transactions by itself, as MySQL's `SET autocommit = 0` does. A session on which
+   * such a statement may have run is rolled back and reset at its return. Default false.
+   */
+  readonly canSwitchAutocommit?: boolean | undefined
   /** How its `SqlClient` is made: compiler, attributes of spans, statements of transactions. */
   readonly client: Omit<
     SqlClient.MakeOptions,

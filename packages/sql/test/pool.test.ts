@@ -108,12 +108,27 @@ describe("a pool of connections", () => {
       expect(yield* run("begin", "commit")).toEqual([])
       expect(yield* run("begin", "commit", "begin")).toEqual(["rollback"])
       expect(yield* run("create table t (a int)")).toEqual(["rollback"])
-      expect(yield* run("set autocommit = 0")).toEqual(["rollback"])
-      // From now on, anything may.
-      expect(yield* run("select 1")).toEqual(["rollback"])
-      expect(yield* run("commit")).toEqual(["rollback"])
+      expect(yield* run("call p()")).toEqual(["rollback"])
+      expect(yield* run("select 1")).toEqual([])
     }).pipe(Effect.provide(over(databases, { max: 1 })))
   })
+
+  it.effect(
+    "EV-44: a session that may open transactions by itself from now on is made as new at its return",
+    () => {
+      const databases = new FakeDatabases()
+      const driver = { ...databases.driver({}), canSwitchAutocommit: true }
+      return Effect.gen(function* () {
+        for (const sql of ["set autocommit = 0", "commit", "select 1"]) {
+          yield* ConnectionPool.use((connection) => connection.execute(sql, [], undefined))
+        }
+        yield* ConnectionPool.use((connection) => connection.ping)
+        expect(databases.opened.map((_) => _.statements)).toEqual([
+          ["set autocommit = 0", "rollback", "reset", "commit", "select 1", "ping"]
+        ])
+      }).pipe(Effect.provide(RawConnectionPool.layer(driver, { max: 1 })))
+    }
+  )
 
   it.effect("a stream that ends, fails or is left counts as under way no longer", () => {
     const databases = new FakeDatabases()

@@ -4,11 +4,12 @@ import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
-import { SqlError, UnknownError } from "effect/sql/SqlError"
+import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import * as Stream from "effect/Stream"
 import { extra, type ServicePool } from "@cenote/sql/SqlDriver"
@@ -63,17 +64,26 @@ const listen = Effect.fnUntraced(function* (
         ? Deferred.succeed(isListening, undefined)
         : Queue.offer(queue, item as PgConnection.Notification)
     ),
-    Effect.onError((cause) =>
-      Effect.andThen(
-        Deferred.failCause(isListening, cause),
-        Cause.hasInterruptsOnly(cause) ? Effect.void : Queue.failCause(queue, cause)
-      )
-    ),
+    // Whoever reads hears of the end, however it came. At the end of this scope nobody reads any more.
+    Effect.onExit((exit) => {
+      const cause =
+        Exit.isFailure(exit) && !Cause.hasInterruptsOnly(exit.cause)
+          ? exit.cause
+          : Cause.fail(notListening(channel))
+      return Effect.andThen(Deferred.failCause(isListening, cause), Queue.failCause(queue, cause))
+    }),
     Effect.forkScoped
   )
   yield* Deferred.await(isListening)
   return queue
 })
+
+const notListening = (channel: string): SqlError => {
+  const message = `the connection that listened to ${JSON.stringify(channel)} was closed`
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "listen" })
+  })
+}
 
 const longestChannel = 63
 

@@ -12,7 +12,26 @@ type Params = ReadonlyArray<unknown>
 
 /** Opens a session. Its scope ends it. */
 export const connect = (config: PgConnection.Config): Effect.Effect<SqlSession, SqlError, Scope.Scope> =>
-  Effect.map(PgConnection.make(config), (connection) => new PgSession(connection))
+  Effect.gen(function* () {
+    let connection: PgConnection.PgConnection | undefined
+    // After the driver has said goodbye.
+    yield* Effect.addFinalizer(() => Effect.sync(() => connection !== undefined && hangUp(connection)))
+    connection = yield* PgConnection.make(config)
+    return new PgSession(connection)
+  })
+
+/** How long a server may take to answer a goodbye, in milliseconds. */
+const longestGoodbye = 1_000
+
+/** A server that has gone silent would keep the socket, and with it the process. */
+const hangUp = (connection: PgConnection.PgConnection): void => {
+  const { base } = internalsOf(connection)
+  const socket = base?.session.socket
+  if (socket === undefined || socket.destroyed) return
+  socket.unref?.()
+  const timer = setTimeout(() => socket.destroy(), longestGoodbye)
+  timer.unref()
+}
 
 /** What {@link PgSession.extras} has under `listen` gives this first, when the server has confirmed. */
 export const listening = null
@@ -122,6 +141,13 @@ const named = (error: SqlError): SqlError => {
 interface Internals {
   readonly deadError: () => SqlError | undefined
   readonly retireHooks: Set<() => void>
+  readonly base?: { readonly session: { readonly socket: Socket } } | undefined
+}
+
+interface Socket {
+  readonly destroyed: boolean
+  readonly unref?: () => void
+  readonly destroy: () => void
 }
 
 const internalsKey = "~@effect/sql-pg/PgConnection/internals"

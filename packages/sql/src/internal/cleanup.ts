@@ -19,8 +19,10 @@ export const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, 
 const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unknown> => {
   if (typeof cleanup === "function") return cleanup(member)
   if (cleanup === "none") return Effect.void
-  const rollback = member.state.mayBeOpen ? member.rollback : Effect.void
-  return cleanup === "reset" ? Effect.andThen(rollback, member.reset) : rollback
+  const { mayBeOpen, opensByItself } = member.state
+  const rollback = mayBeOpen ? member.rollback : Effect.void
+  // What the next borrower does without a transaction is to be there when it has done it.
+  return cleanup === "reset" || opensByItself ? Effect.andThen(rollback, member.reset) : rollback
 }
 
 /** The same where others are waiting for the session: the pool closes it only when all have returned it. */

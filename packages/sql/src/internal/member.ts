@@ -77,7 +77,7 @@ export class Member implements Connection {
 
   /** The driver's connection. Nobody sees what is done to it, so anything may have been. */
   get native(): unknown {
-    this.state.mayBeOpen = this.state.opensByItself = true
+    this.mayHaveSwitched()
     return this.session.native
   }
 
@@ -113,7 +113,7 @@ export class Member implements Connection {
 
   executeStream(sql: string, params: ReadonlyArray<unknown>, transformRows: Transform) {
     return Stream.suspend(() => {
-      if (effectOf(sql) !== "none") this.state.mayBeOpen = true
+      if (effectOf(sql) !== "none") this.mayHaveSwitched()
       return Stream.onError(this.session.executeStream(sql, params, transformRows), (cause) =>
         Effect.sync(() => this.failed(cause))
       )
@@ -162,7 +162,7 @@ export class Member implements Connection {
         })
       case "sets":
         return Effect.suspend(() => {
-          this.state.mayBeOpen = this.state.opensByItself = true
+          this.mayHaveSwitched()
           return this.watchFailure(effect)
         })
       default:
@@ -172,6 +172,13 @@ export class Member implements Connection {
           return this.watchFailure(effect, undone)
         })
     }
+  }
+
+  /** Anything may have been done to the session. */
+  private mayHaveSwitched(): void {
+    this.state.mayBeOpen = true
+    this.state.opened++
+    if (this.driver.canSwitchAutocommit === true) this.state.opensByItself = true
   }
 
   /** `undone`: where the session has died, what the statement is for has come about: everything is rolled back. */
