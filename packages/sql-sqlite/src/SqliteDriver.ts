@@ -53,7 +53,7 @@ export interface Config {
    * The path of a file, a `file:` URL, a URI as SQLite knows them (`"file:app.db?mode=ro"`), or `":memory:"`.
    *
    * A file is created if it is not there. With `":memory:"`, all connections of this driver, also those in threads, share one
-   * database, which exists as long as the driver does. It may have 1 GiB.
+   * database, which exists as long as the driver does. It may have 1 GiB. Its reads wait for a transaction that writes.
    */
   readonly filename: string | URL
   /** Opens the database for reading only; the file has to be there. Default false. */
@@ -70,6 +70,7 @@ export interface Config {
    * Only the fiber waits, not the thread. Default 5 seconds.
    *
    * Within a transaction only its first statement and its end wait, since two that have begun could wait for each other.
+   * `withTransaction` cannot be interrupted while it waits to begin.
    */
   readonly busyTimeout?: Duration.Input | undefined
   /**
@@ -123,11 +124,9 @@ export interface Config {
  * import { ConnectionPool } from "@cenote/sql"
  * import { SqliteDriver } from "@cenote/sql-sqlite"
  * import { NodeThreads } from "@cenote/threads"
- * import { tmpdir } from "node:os"
- * import { join } from "node:path"
  *
  * const driver = SqliteDriver.make({
- *   filename: join(tmpdir(), `cenote-${process.pid}.db`),
+ *   filename: new URL("./app.db", import.meta.url),
  *   busyTimeout: "10 seconds",
  *   pragmas: { synchronous: "NORMAL" }
  * })

@@ -33,6 +33,7 @@ const cases = {
     "lock tables t write",
     "create table t (a int)",
     "selection",
+    "/*a*/ savepoint x /*b*/ select",
     "xa start 'a'",
     ""
   ],

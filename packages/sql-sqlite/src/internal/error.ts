@@ -26,7 +26,9 @@ const ERROR = 1
 const BUSY = 5
 const BUSY_RECOVERY = 261
 const BUSY_SNAPSHOT = 517
+const LOCKED = 6
 const LOCKED_SHAREDCACHE = 262
+const READONLY = 8
 const IOERR = 10
 const CORRUPT = 11
 const CANTOPEN = 14
@@ -49,17 +51,17 @@ export const isClosed = (cause: unknown): boolean =>
   (cause as { readonly code?: unknown } | null | undefined)?.code === "ERR_INVALID_STATE" &&
   /database is not open|statement has been finalized/.test(textOf(cause))
 
+/** Whether a statement of the connection itself is in the way, which has not come to its end. */
+const isOwnStream = (cause: unknown): boolean =>
+  codeOf(cause) === LOCKED || textOf(cause).includes("SQL statements in progress")
+
 /**
  * Whether another connection holds a lock that it will give back. With a snapshot that is out of date, and with a table
  * that the connection itself is reading, waiting is of no use.
  */
 export const isBusy = (cause: unknown): boolean => {
   const code = codeOf(cause)
-  return (
-    code === BUSY_RECOVERY ||
-    code === LOCKED_SHAREDCACHE ||
-    (code === BUSY && !textOf(cause).includes("statements in progress"))
-  )
+  return code === BUSY_RECOVERY || code === LOCKED_SHAREDCACHE || (code === BUSY && !isOwnStream(cause))
 }
 
 /** Whether an error means that the session cannot be used again. */
@@ -114,6 +116,11 @@ const rejection = (cause: Rejected, operation: string): SqlErrorReason => {
   return cause.about === "connection" ? new ConnectionError(props) : new UnknownError(props)
 }
 
+const adviceOnOpening = (code: number | undefined): string => {
+  if (code === CANTOPEN) return ". Are the file and its folder there, and may this process use them?"
+  return code === READONLY ? ". Open it with readonly: true" : ""
+}
+
 const adviceOn = (
   cause: unknown,
   code: number | undefined,
@@ -123,10 +130,9 @@ const adviceOn = (
     return ". Read integers as bigints: provide SafeIntegers of SqlClient with true"
   }
   if (operation === "connect") {
-    return code === CANTOPEN
-      ? `: ${database}. Are the file and its folder there, and may this process use them?`
-      : `: ${database}`
+    return `: ${database}${adviceOnOpening(code)}`
   }
+  if (isOwnStream(cause)) return ": a stream on this connection has not come to its end"
   switch (code) {
     case BUSY:
     case BUSY_RECOVERY:

@@ -81,7 +81,7 @@ export class SqliteSession implements SqlSession {
   /** Can be done again, where a lock was in the way. */
   private setUp(): void {
     const { pragmas, wal } = this.config
-    // Not by the file system, and not in a file that is read only to this process: the database works all the same.
+    // Where the file system cannot have one, SQLite leaves the file as it is, and goes on.
     if (wal) this.native.exec("PRAGMA journal_mode = WAL")
     for (const { name, value } of pragmas) {
       this.checkPragma(name)
@@ -166,8 +166,9 @@ export class SqliteSession implements SqlSession {
         // SQLite rolls back by itself where it must, as when the disk is full. What then wants to roll back finds it done,
         // rather than a failure in place of the one that was the cause.
         const isDone = kind === "undo" && !this.native.isTransaction
+        const opens = kind === "begin" && (this.fresh || !this.native.isTransaction)
         const result = use(isDone ? nothing : prepared, bindable(params), bigInts)
-        this.fresh = kind === "begin"
+        this.fresh = opens
         if (kind === "commit" || kind === "undo") this.wakeOthers()
         return result
       })
@@ -194,8 +195,9 @@ export class SqliteSession implements SqlSession {
     } catch (error) {
       cause = error
     }
-    if (this.canWait(cause, sql)) return this.again(operation, cause, action)
-    return Effect.fail(this.failure(cause, operation))
+    return this.canWait(cause, sql)
+      ? this.again(operation, cause, action)
+      : Effect.fail(this.failure(cause, operation, this.config.busyTimeout === 0 ? 0 : undefined))
   }
 
   private again<A>(operation: string, first: unknown, action: () => A): Effect.Effect<A, SqlError> {
@@ -315,6 +317,8 @@ export class SqliteSession implements SqlSession {
   /** What a failure is called. One that shows that the connection was closed ends the session. */
   private failure(cause: unknown, operation: string, waited?: number): SqlError {
     if (cause instanceof Failed) return cause.error
+    // SQLite may have rolled back.
+    if (!isBusy(cause)) this.wakeOthers()
     const error = sqlError(cause, { operation, database: this.config.database, waited })
     if (isClosed(cause) && this.ended === undefined) {
       this.ended = error
@@ -414,8 +418,12 @@ class Cursor {
         if (next.done === true) this.isDone = true
         else found.push(next.value)
       } catch (cause) {
-        // The first row may have to wait for a lock, and is then asked for anew.
-        if (this.rows === undefined) throw cause
+        if (this.rows === undefined) {
+          // The first row may have to wait for a lock, and is then asked for anew. Or else the failure would show up again
+          // with the next use of the statement.
+          rows.return?.()
+          throw cause
+        }
         this.failed = { cause }
       }
       this.rows = rows

@@ -1,5 +1,6 @@
 // Statements of one connection: preparing and keeping them, what goes into them, and what comes out.
-import type { DatabaseSync, SQLInputValue, StatementSync } from "node:sqlite"
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite"
+import { inMemory } from "./config.ts"
 import { Rejected } from "./error.ts"
 
 // -----------------------------------------------------------------------------
@@ -7,7 +8,7 @@ import { Rejected } from "./error.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * What a statement does to the transaction: `"begin"` opens one, `"commit"` ends it, `"undo"` ends it or goes back to a
+ * What a statement does to the transaction: `"begin"` opens one if none is open, `"commit"` ends it, `"undo"` ends it or goes back to a
  * savepoint. `"pragma"` may have its effect already as it is prepared, and so must be prepared each time.
  */
 export type Kind = "begin" | "commit" | "undo" | "pragma" | "other"
@@ -19,6 +20,7 @@ const onlyBlank = new RegExp(`^(?:${blank}|;)*$`)
 
 const kinds: Readonly<Record<string, Kind>> = {
   BEGIN: "begin",
+  SAVEPOINT: "begin",
   COMMIT: "commit",
   END: "commit",
   ROLLBACK: "undo",
@@ -58,7 +60,7 @@ export class Prepared {
     // Of few rows, the objects of node:sqlite are had for less; of many, it is the names that are had once for all.
     const arrays = this.several
     this.read(bigInts, arrays)
-    const found = this.statement.all(...params)
+    const found = this.all(params)
     this.several = found.length > few
     if (arrays) return found.length === 0 ? [] : toObjects(found as never, this.columns())
     // They have no prototype, and so would differ from `{}` for assertions, and have no methods.
@@ -69,7 +71,7 @@ export class Prepared {
   /** The rows as arrays. */
   values(params: ReadonlyArray<SQLInputValue>, bigInts: boolean): Array<Array<unknown>> {
     this.read(bigInts, true)
-    return this.statement.all(...params) as never
+    return this.all(params) as never
   }
 
   /** Row after row, as arrays. Nothing else may run the statement meanwhile. */
@@ -89,9 +91,45 @@ export class Prepared {
     return { changes, lastInsertRowid }
   }
 
+  private all(params: ReadonlyArray<SQLInputValue>): Array<Record<string, unknown>> {
+    return allKnowsColumns() ? this.statement.all(...params) : collect(this.statement.iterate(...params))
+  }
+
   private read(bigInts: boolean, arrays: boolean): void {
     if (this.bigInts !== bigInts) this.statement.setReadBigInts((this.bigInts = bigInts))
     if (this.arrays !== arrays) this.statement.setReturnArrays((this.arrays = arrays))
+  }
+}
+
+/**
+ * Whether `all` gives the columns that a table has when the statement runs. In older versions of Node it gives those that it
+ * had when the statement was prepared, or fails; `iterate` does not.
+ */
+const allKnowsColumns = (): boolean => (isKnown ??= tryOut())
+
+let isKnown: boolean | undefined
+
+const tryOut = (): boolean => {
+  const database = new DatabaseSync(inMemory)
+  try {
+    database.exec("CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+    const statement = database.prepare("SELECT * FROM t")
+    database.exec("ALTER TABLE t ADD COLUMN b DEFAULT 2")
+    return Object.keys(statement.all()[0]!).length === 2
+  } finally {
+    database.close()
+  }
+}
+
+const collect = <A>(rows: Iterator<A>): Array<A> => {
+  const found: Array<A> = []
+  try {
+    for (let next = rows.next(); next.done !== true; next = rows.next()) found.push(next.value)
+    return found
+  } catch (cause) {
+    // Or else the failure would show up again with the next use of the statement.
+    rows.return?.()
+    throw cause
   }
 }
 

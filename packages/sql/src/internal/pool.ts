@@ -129,10 +129,11 @@ export const makeBare = Effect.fnUntraced(function* (
   )
 
   /** A connection that has not ended. Nothing has run on one that has, so that another can be taken. */
-  const living: Effect.Effect<Member, SqlPoolError, Scope.Scope> = Effect.gen(function* () {
+  const living: Effect.Effect<Borrowed, SqlPoolError, Scope.Scope> = Effect.gen(function* () {
     const attempt = yield* Scope.fork(yield* Effect.scope)
-    const member = yield* Effect.mapError(Scope.provide(Pool.get(pool), attempt), errorOf)
-    if (!member.isOver) return member
+    const borrow = Effect.all([Pool.get(pool), Pool.CurrentLoan])
+    const [member, mark] = yield* Effect.mapError(Scope.provide(borrow, attempt), errorOf)
+    if (!member.isOver) return { member, mark }
     yield* member.invalidate
     yield* Scope.close(attempt, Exit.void)
     return yield* living
@@ -144,18 +145,19 @@ export const makeBare = Effect.fnUntraced(function* (
       // Gone from the outer scope as soon as it is closed.
       const loan = yield* Scope.fork(yield* Effect.scope)
       const borrow = Effect.gen(function* () {
-        const member = yield* restore(living)
-        if (concurrency === 1) return member
+        const borrowed = yield* restore(living)
+        if (concurrency === 1) return borrowed
+        const { mark, member } = borrowed
         // Statements of others that are on their way are waited for; none comes after them.
         yield* Pool.reserve(pool, member)
         const { exclusive } = member.session
-        if (exclusive === undefined) return member
+        if (exclusive === undefined) return borrowed
         const alone = member.over(yield* restore(exclusive))
         // Before others, who may have been lent the session already, go on with theirs.
         yield* Effect.addFinalizer(() => cleanUpAlone(alone, cleanup, cleanupTimeout))
-        return alone
+        return { member: alone, mark }
       })
-      const [member, mark] = yield* Scope.provide(Effect.all([borrow, Pool.CurrentLoan]), loan).pipe(
+      const { mark, member } = yield* Scope.provide(borrow, loan).pipe(
         Effect.onError((cause) => Scope.close(loan, Exit.failCause(cause)))
       )
       const handle = new Handle({ member, pool: name, loan, mark })
@@ -194,6 +196,12 @@ export const makeBare = Effect.fnUntraced(function* (
   }
   return self
 })
+
+interface Borrowed {
+  readonly member: Member
+  /** By which the pool finds a borrow that can never be served. */
+  readonly mark: Pool.CurrentLoan | undefined
+}
 
 const over: unique symbol = Symbol("over")
 

@@ -29,7 +29,7 @@ export const effectOf = (sql: string): StatementEffect => {
 const longest = 10_000
 
 /** White space, comments and opening brackets before the first word. */
-const lead = String.raw`^(?:\s|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|\/\*[^]*?\*\/|\()*`
+const lead = String.raw`^(?:\s|--[^\n]*(?:\n|$)|#[^\n]*(?:\n|$)|\/\*(?:[^*]|\*(?!\/))*\*\/|\()*`
 
 const plain = startingWith(
   "select|insert|update|delete|with|values|table|replace|merge|truncate|show|explain|describe|listen|unlisten|notify|set"
