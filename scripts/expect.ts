@@ -1,6 +1,7 @@
 // Loaded into the process that runs a code block: `expr // => value` becomes `__expect(line, expr, value)`.
 // A mismatch is noted, not thrown, so that no handler in the block can swallow it.
 import { inspect, isDeepStrictEqual } from "node:util"
+import { isMainThread } from "node:worker_threads"
 
 /** The lines whose comparison has not been reached yet. */
 const pending = new Set((process.env["CENOTE_EXPECT_LINES"] ?? "").split(",").filter((_) => _ !== ""))
@@ -26,7 +27,10 @@ const expect = <A>(line: number, actual: A, expected: unknown): A => {
 
 Object.assign(globalThis, { __expect: expect })
 
-process.on("exit", () => {
-  for (const line of pending) console.error(`line ${line}: the comparison was never reached`)
-  if (pending.size > 0) process.exitCode = 1
-})
+// Threads that the block starts load this too, and reach none of its lines.
+if (isMainThread) {
+  process.on("exit", () => {
+    for (const line of pending) console.error(`line ${line}: the comparison was never reached`)
+    if (pending.size > 0) process.exitCode = 1
+  })
+}

@@ -266,6 +266,16 @@ export const get = <A, E>(self: Pool<A, E>): Effect.Effect<A, E | PoolError, Sco
   internal.get(internal.core(self))
 
 /**
+ * Borrows a resource for the caller alone until the scope closes. Borrowers that share it already are not waited for; nobody
+ * is lent it meanwhile. Differs from {@link get} where `concurrency` is above 1.
+ *
+ * @category borrowing
+ * @since 0.1.0
+ */
+export const getAlone = <A, E>(self: Pool<A, E>): Effect.Effect<A, E | PoolError, Scope.Scope> =>
+  internal.get(internal.core(self), "alone")
+
+/**
  * Borrows a resource while an effect runs. The cheapest way to borrow.
  *
  * **Example**

@@ -78,7 +78,7 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
     connect: ({ multiplex }) =>
       Effect.andThen(checkUrl(config), connect(multiplex === true ? { ...session, multiplex } : session)),
     worker: {
-      url: new URL("./worker.ts", import.meta.url),
+      url: workerUrl,
       config: Effect.andThen(checkUrl(config), toWire(session))
     },
     isFatal: isFatal_,
@@ -111,6 +111,11 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
  * @since 0.1.0
  */
 export const isFatal: (error: SqlError) => boolean = isFatal_
+
+/** Both are written out, so that bundlers find them. */
+const workerUrl = import.meta.url.endsWith(".ts")
+  ? new URL("./worker.ts", import.meta.url)
+  : new URL("./worker.js", import.meta.url)
 
 /** What is under it would put the URL into its error, with the password that is in it. */
 const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {

@@ -67,7 +67,12 @@ describe("what a statement may do to its session, by its text", () => {
   it("knows a rollback by its first word alone", () => {
     for (const sql of ["ROLLBACK", "/* why */ rollback to savepoint a", "abort"])
       expect(isUndoing(sql)).toBe(true)
-    for (const sql of ["/* action=rollback */ COMMIT", "-- abort\ncommit", "select 'rollback'"]) {
+    for (const sql of [
+      "/* action=rollback */ COMMIT",
+      "-- abort\ncommit",
+      "select 'rollback'",
+      "rollback prepared 'x'"
+    ]) {
       expect(isUndoing(sql)).toBe(false)
     }
   })

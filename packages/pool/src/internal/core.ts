@@ -70,6 +70,8 @@ export class Core<A, E> {
   readonly slots = new Set<Slot<A>>()
   readonly shelf: Shelf<A>
   readonly line: Line<A, E>
+  /** How many in it want a resource for themselves. */
+  private waitingAlone = 0
   /** Loans, oldest first. */
   readonly loans = new List<Lease<A, E>>()
   /** Loans by `Pool.acquire`, by their resource. */
@@ -150,7 +152,7 @@ export class Core<A, E> {
   ask(lease: Lease<A, E>): void {
     const slot = this.freshSlot()
     if (slot !== undefined) {
-      this.lend(slot, lease)
+      this.lend(this.slotFor(lease, slot), lease)
       if (this.settings.targetUtilization < 1) this.pump()
     } else if (this.state !== "open") {
       this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
@@ -220,7 +222,8 @@ export class Core<A, E> {
   private lend(slot: Slot<A>, lease: Lease<A, E>): void {
     if (slot.leases++ === 0) this.idle--
     slot.uses++
-    if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
+    if (lease.kind === "alone") this.reserve(slot)
+    else if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
     if (this.events.heard) {
       const waited = lease.state === "waiting" ? this.work.now() - lease.since : 0
@@ -246,6 +249,7 @@ export class Core<A, E> {
     this.deadlock?.returned(lease)
     this.usedAt = now
     lease.slot = undefined
+    if (lease.kind === "alone") slot.reservations--
     if (this.events.heard) {
       const held = heldFor(lease, this.work.clock)
       this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
@@ -338,11 +342,23 @@ export class Core<A, E> {
   private serveHead(slot: Slot<A>): void {
     const lease = this.line.head!
     this.leaveLine(lease)
-    this.lend(slot, lease)
+    this.lend(this.slotFor(lease, slot), lease)
     this.line.wake(lease)
   }
 
+  /** Who wants a resource alone gets one that nobody has, if there is one that can be lent. */
+  private slotFor(lease: Lease<A, E>, next: Slot<A>): Slot<A> {
+    if (lease.kind !== "alone" || next.leases === 0) return next
+    const now = this.timed ? this.work.now() : 0
+    for (const slot of this.shelf) {
+      const isFit = slot.leases === 0 && !this.isStale(slot, now)
+      if (isFit && (!this.timed || this.expiry(slot, now) === undefined)) return slot
+    }
+    return next
+  }
+
   private joinLine(lease: Lease<A, E>): void {
+    if (lease.kind === "alone") this.waitingAlone++
     lease.state = "waiting"
     lease.since = this.work.now()
     lease.ticket = ++tickets
@@ -353,6 +369,7 @@ export class Core<A, E> {
   }
 
   private leaveLine(lease: Lease<A, E>): void {
+    if (lease.kind === "alone") this.waitingAlone--
     this.line.remove(lease)
     this.deadlock?.left(lease)
     if (this.group !== undefined) this.usedAt = this.work.now()
@@ -413,7 +430,8 @@ export class Core<A, E> {
   /** Resources that would serve the whole line. */
   private demand(): number {
     const { concurrency } = this.settings
-    return concurrency === 1 ? this.line.size : Math.ceil(this.line.size / concurrency)
+    if (concurrency === 1) return this.line.size
+    return this.waitingAlone + Math.ceil((this.line.size - this.waitingAlone) / concurrency)
   }
 
   /** Resources that the line wants beyond those that are on their way, as far as they may be created. */

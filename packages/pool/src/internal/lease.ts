@@ -7,8 +7,8 @@ import type { PoolError } from "../PoolError.ts"
 import type { Linked, List } from "./list.ts"
 import type { Slot } from "./slot.ts"
 
-/** How a loan ends: with its scope or body, or by a call of `Pool.release`. */
-export type LeaseKind = "scoped" | "manual"
+/** How a loan ends: with its scope or body, or by a call of `Pool.release`. What is lent `alone` is shared with nobody. */
+export type LeaseKind = "scoped" | "alone" | "manual"
 
 /**
  * One borrow, from the question to the return.

@@ -146,13 +146,16 @@ export const tryUse = <A, E, B, E2, R2>(
     })
   })
 
-export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Scope.Scope> =>
+export const get = <A, E>(
+  core: Core<A, E>,
+  kind: "scoped" | "alone" = "scoped"
+): Effect.Effect<A, E | PoolError, Scope.Scope> =>
   Effect.withFiber((fiber) => {
     const scope = Context.getUnsafe(fiber.context, Scope.Scope)
     // A borrow that fails should leave nothing in the scope.
-    if (!core.isReady()) return getInLine(core, scope)
+    if (!core.isReady()) return getInLine(core, scope, kind)
     // With the return in place before anything is taken, nothing has to be uninterruptible.
-    const lease = new Lease<A, E>(core, fiber, "scoped")
+    const lease = new Lease<A, E>(core, fiber, kind)
     const settle = (): Effect.Effect<A, E | PoolError> => {
       if (lease.failure !== undefined) return lease.failure
       const item = lent(core, lease)
@@ -161,7 +164,7 @@ export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Sco
       return Effect.succeed(item)
     }
     const borrow = Effect.suspend(() => {
-      if (core.successor !== undefined) return get(core.successor())
+      if (core.successor !== undefined) return get(core.successor(), kind)
       core.ask(lease)
       return lease.state === "waiting" ? waitFor(lease, Effect.suspend(settle)) : settle()
     })
@@ -175,8 +178,12 @@ export const get = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError, Sco
     )
   })
 
-const getInLine = <A, E>(core: Core<A, E>, scope: Scope.Scope): Effect.Effect<A, E | PoolError> =>
-  borrow(core, "scoped", (lease) =>
+const getInLine = <A, E>(
+  core: Core<A, E>,
+  scope: Scope.Scope,
+  kind: "scoped" | "alone"
+): Effect.Effect<A, E | PoolError> =>
+  borrow(core, kind, (lease) =>
     Effect.as(
       Scope.addFinalizerExit(scope, () => finish(core, lease) ?? Effect.void),
       lease.slot!.value
@@ -225,7 +232,7 @@ const waitFor = <B, E, R>(lease: Lease<any, any>, next: Effect.Effect<B, E, R>):
 /** What was lent to a borrower whose loan no body ends. */
 const lent = <A, E>(core: Core<A, E>, lease: Lease<A, E>): A => {
   // Any fiber may end a manual loan, so that it says nothing about who waits for whom.
-  if (core.deadlock !== undefined && lease.kind === "scoped") markOpenEnded(lease)
+  if (core.deadlock !== undefined && lease.kind !== "manual") markOpenEnded(lease)
   return lease.slot!.value
 }
 

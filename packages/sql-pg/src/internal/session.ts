@@ -77,7 +77,9 @@ class PgSession implements SqlSession {
   }
 
   get reset() {
-    return Effect.asVoid(this.native.query("DISCARD ALL", [], false))
+    return Effect.forEach(resets, (sql) => this.native.query(sql, [], false), { discard: true }).pipe(
+      Effect.mapError(named)
+    )
   }
 
   onEnd(listener: (error: SqlError) => void): void {
@@ -137,6 +139,18 @@ const named = (error: SqlError): SqlError => {
       })
     : error
 }
+
+/** What `DISCARD ALL` does, but for the prepared statements: the driver counts on those that it has made. */
+const resets = [
+  "CLOSE ALL",
+  "SET SESSION AUTHORIZATION DEFAULT",
+  "RESET ALL",
+  "UNLISTEN *",
+  "SELECT pg_advisory_unlock_all()",
+  "DISCARD PLANS",
+  "DISCARD TEMP",
+  "DISCARD SEQUENCES"
+]
 
 interface Internals {
   readonly deadError: () => SqlError | undefined

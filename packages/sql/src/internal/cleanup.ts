@@ -19,8 +19,9 @@ export const cleanUp = (member: Member, usual: Cleanup): Effect.Effect<unknown, 
 const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unknown> => {
   if (typeof cleanup === "function") return cleanup(member)
   if (cleanup === "none") return Effect.void
-  const { mayBeOpen, opensByItself } = member.state
-  const rollback = mayBeOpen ? member.rollback : Effect.void
+  const { mayBeOpen, nativeWasRead, opensByItself } = member.state
+  member.state.nativeWasRead = false
+  const rollback = mayBeOpen || nativeWasRead ? member.rollback : Effect.void
   // What the next borrower does without a transaction is to be there when it has done it.
   return cleanup === "reset" || opensByItself ? Effect.andThen(rollback, member.reset) : rollback
 }
@@ -32,7 +33,8 @@ export const cleanUpAlone = (
   timeout: Duration.Input
 ): Effect.Effect<void> => {
   if (member.life.ended !== undefined) return Effect.void
-  return cleanUp(member, usual).pipe(
+  // A function of the user's may also throw.
+  return Effect.suspend(() => cleanUp(member, usual)).pipe(
     Effect.timeout(timeout),
     Effect.catchCause((cause) =>
       Effect.all([

@@ -22,6 +22,8 @@ interface State {
   mayBeOpen: boolean
   /** Whether statements may open one by themselves from now on, as after `SET autocommit = 0`. */
   opensByItself: boolean
+  /** Whether the loan has had the driver's connection, which it may use at any time. */
+  nativeWasRead: boolean
   /** How many statements may have opened one. */
   opened: number
   /** Stands in for the pool's at the next return. */
@@ -78,6 +80,7 @@ export class Member implements Connection {
   /** The driver's connection. Nobody sees what is done to it, so anything may have been. */
   get native(): unknown {
     this.mayHaveSwitched()
+    this.state.nativeWasRead = true
     return this.session.native
   }
 
@@ -208,4 +211,10 @@ export class Member implements Connection {
   }
 }
 
-const fresh = (): State => ({ mayBeOpen: false, opensByItself: false, opened: 0, cleanup: undefined })
+const fresh = (): State => ({
+  nativeWasRead: false,
+  mayBeOpen: false,
+  opensByItself: false,
+  opened: 0,
+  cleanup: undefined
+})

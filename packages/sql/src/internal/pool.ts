@@ -131,7 +131,7 @@ export const makeBare = Effect.fnUntraced(function* (
   /** A connection that has not ended. Nothing has run on one that has, so that another can be taken. */
   const living: Effect.Effect<Borrowed, SqlPoolError, Scope.Scope> = Effect.gen(function* () {
     const attempt = yield* Scope.fork(yield* Effect.scope)
-    const borrow = Effect.all([Pool.get(pool), Pool.CurrentLoan])
+    const borrow = Effect.all([Pool.getAlone(pool), Pool.CurrentLoan])
     const [member, mark] = yield* Effect.mapError(Scope.provide(borrow, attempt), errorOf)
     if (!member.isOver) return { member, mark }
     yield* member.invalidate
@@ -149,7 +149,6 @@ export const makeBare = Effect.fnUntraced(function* (
         if (concurrency === 1) return borrowed
         const { mark, member } = borrowed
         // Statements of others that are on their way are waited for; none comes after them.
-        yield* Pool.reserve(pool, member)
         const { exclusive } = member.session
         if (exclusive === undefined) return borrowed
         const alone = member.over(yield* restore(exclusive))

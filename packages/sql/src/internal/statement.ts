@@ -35,7 +35,8 @@ const plain = startingWith(
   "select|insert|update|delete|with|values|table|replace|merge|truncate|show|explain|describe|listen|unlisten|notify|set"
 )
 const ending = new RegExp(`${lead}(?:commit|rollback|end|abort)(?:\\s+(?:work|transaction))?\\s*;?\\s*$`, "i")
-const undoing = startingWith("rollback|abort|release")
+/** What was prepared in two phases outlives its session. */
+const undoing = startingWith("rollback(?!\\s+prepared)|abort|release")
 /** Any of these can run anything, or say that statements open a transaction from now on. */
 const setting = new RegExp(
   `${lead}(?:call|execute|prepare|do|set\\s+statement|set\\b[^]*\\b(?:autocommit|completion_type))\\b`,

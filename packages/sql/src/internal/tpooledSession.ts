@@ -37,9 +37,13 @@ export const openInThread = (
   { connectTimeout = defaults.connectTimeout, name = driver.target }: Options
 ): Effect.Effect<SqlSession, SqlError | ConnectTimeout, ThreadPool.ThreadPool | Scope.Scope> => {
   const timeout = Duration.fromInputUnsafe(connectTimeout)
+  const limited = Effect.timeoutOrElse({
+    duration: timeout,
+    orElse: () => Effect.fail(new ConnectTimeout({ pool: name, timeout }))
+  })
   const attempt = Effect.gen(function* () {
     const { url } = driver.worker
-    const config = yield* driver.worker.config
+    const config = yield* limited(driver.worker.config)
     const ends = new Ends()
     // Closed by the other side, or with its thread; here at the latest with the scope.
     const channel = new MessageChannel()
@@ -50,12 +54,7 @@ export const openInThread = (
       ThreadPool.move(channel.port2 as any)
     ])
     ends.listen(port)
-    yield* ThreadPool.patient(remote.open()).pipe(
-      Effect.timeoutOrElse({
-        duration: timeout,
-        orElse: () => Effect.fail(new ConnectTimeout({ pool: name, timeout }))
-      })
-    )
+    yield* limited(ThreadPool.patient(remote.open()))
     return new TpooledSession(remote, ends, driver.unkillable === true)
   })
   return attempt.pipe(
@@ -154,30 +153,32 @@ export class TpooledSession implements SqlSession {
   }
 
   execute(sql: string, params: Params, transformRows: Transform) {
-    const rows = this.statement("execute", (safe) => this.native.execute(sql, params, safe))
+    const rows = this.statement("execute", (safe) => this.native.execute(safe, sql, ...params))
     return transformRows === undefined ? rows : Effect.map(rows, transformRows)
   }
 
   executeRaw(sql: string, params: Params) {
-    return this.statement("executeRaw", (safe) => this.native.executeRaw(sql, params, safe))
+    return this.statement("executeRaw", (safe) => this.native.executeRaw(safe, sql, ...params))
   }
 
   executeValues(sql: string, params: Params) {
-    return this.statement("executeValues", (safe) => this.native.executeValues(sql, params, safe))
+    return this.statement("executeValues", (safe) => this.native.executeValues(safe, sql, ...params))
   }
 
   executeValuesUnprepared(sql: string, params: Params) {
-    return this.statement("executeValues", (safe) => this.native.executeValuesUnprepared(sql, params, safe))
+    return this.statement("executeValues", (safe) =>
+      this.native.executeValuesUnprepared(safe, sql, ...params)
+    )
   }
 
   executeUnprepared(sql: string, params: Params, transformRows: Transform) {
-    const rows = this.statement("execute", (safe) => this.native.executeUnprepared(sql, params, safe))
+    const rows = this.statement("execute", (safe) => this.native.executeUnprepared(safe, sql, ...params))
     return transformRows === undefined ? rows : Effect.map(rows, transformRows)
   }
 
   executeStream(sql: string, params: Params, transformRows: Transform): Stream.Stream<any, SqlError> {
     const rows = Stream.unwrap(
-      Effect.map(SafeIntegers, (safe) => this.asStream(this.native.stream(sql, params, safe), "stream"))
+      Effect.map(SafeIntegers, (safe) => this.asStream(this.native.stream(safe, sql, ...params), "stream"))
     )
     return transformRows === undefined ? rows : Stream.mapArray(rows, (_) => transformRows(_ as any) as any)
   }

@@ -12,23 +12,30 @@ type Rows = ReadonlyArray<any>
 type Values = ReadonlyArray<ReadonlyArray<unknown>>
 type Params = ReadonlyArray<unknown>
 
-/** What an object in the thread can do; its other side is `tpooledSession.ts`. `safe`: integers as bigints. */
+/**
+ * What an object in the thread can do; its other side is `tpooledSession.ts`. `safe`: integers as bigints. Parameters come one
+ * by one, and not in an array: calls whose arguments are plain values share a message.
+ */
 export interface HostedSession {
   readonly open: () => Effect.Effect<void, WireSqlError>
-  readonly execute: (sql: string, params: Params, safe: boolean) => Effect.Effect<Rows, WireSqlError>
-  readonly executeRaw: (sql: string, params: Params, safe: boolean) => Effect.Effect<unknown, WireSqlError>
-  readonly executeValues: (sql: string, params: Params, safe: boolean) => Effect.Effect<Values, WireSqlError>
-  readonly executeValuesUnprepared: (
+  readonly execute: (safe: boolean, sql: string, ...params: Params) => Effect.Effect<Rows, WireSqlError>
+  readonly executeRaw: (safe: boolean, sql: string, ...params: Params) => Effect.Effect<unknown, WireSqlError>
+  readonly executeValues: (
+    safe: boolean,
     sql: string,
-    params: Params,
-    safe: boolean
+    ...params: Params
+  ) => Effect.Effect<Values, WireSqlError>
+  readonly executeValuesUnprepared: (
+    safe: boolean,
+    sql: string,
+    ...params: Params
   ) => Effect.Effect<Values, WireSqlError>
   readonly executeUnprepared: (
+    safe: boolean,
     sql: string,
-    params: Params,
-    safe: boolean
+    ...params: Params
   ) => Effect.Effect<Rows, WireSqlError>
-  readonly stream: (sql: string, params: Params, safe: boolean) => Stream.Stream<any, WireSqlError>
+  readonly stream: (safe: boolean, sql: string, ...params: Params) => Stream.Stream<any, WireSqlError>
   readonly ping: () => Effect.Effect<void, WireSqlError>
   readonly rollback: () => Effect.Effect<void, WireSqlError>
   readonly reset: () => Effect.Effect<void, WireSqlError>
@@ -86,22 +93,22 @@ export const hosted = <Config>(
       )
     }
 
-    execute(sql: string, params: Params, safe: boolean) {
+    execute(safe: boolean, sql: string, ...params: Params) {
       return this.run(safe, (session) => session.execute(sql, params, undefined))
     }
-    executeRaw(sql: string, params: Params, safe: boolean) {
+    executeRaw(safe: boolean, sql: string, ...params: Params) {
       return this.run(safe, (session) => session.executeRaw(sql, params))
     }
-    executeValues(sql: string, params: Params, safe: boolean) {
+    executeValues(safe: boolean, sql: string, ...params: Params) {
       return this.run(safe, (session) => session.executeValues(sql, params))
     }
-    executeValuesUnprepared(sql: string, params: Params, safe: boolean) {
+    executeValuesUnprepared(safe: boolean, sql: string, ...params: Params) {
       return this.run(safe, (session) => session.executeValuesUnprepared(sql, params))
     }
-    executeUnprepared(sql: string, params: Params, safe: boolean) {
+    executeUnprepared(safe: boolean, sql: string, ...params: Params) {
       return this.run(safe, (session) => session.executeUnprepared(sql, params, undefined))
     }
-    stream(sql: string, params: Params, safe: boolean) {
+    stream(safe: boolean, sql: string, ...params: Params) {
       return Stream.suspend(() =>
         this.session === undefined
           ? Stream.fail(encodeSqlError(notOpen()))
