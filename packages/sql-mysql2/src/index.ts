@@ -1,1 +1,6 @@
-export {}
+/**
+ * MySQL and MariaDB for the connection pools of `@cenote/sql`.
+ *
+ * @since 0.1.0
+ */
+export * as MysqlDriver from "./MysqlDriver.ts"
