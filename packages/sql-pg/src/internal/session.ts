@@ -69,11 +69,11 @@ class PgSession implements SqlSession {
   }
 
   get ping() {
-    return Effect.asVoid(this.native.query("SELECT 1", [], false))
+    return Effect.asVoid(this.rows(this.native.query("SELECT 1", [], false), undefined))
   }
 
   get rollback() {
-    return Effect.asVoid(this.native.query("ROLLBACK", [], false))
+    return Effect.asVoid(this.rows(this.native.query("ROLLBACK", [], false), undefined))
   }
 
   get reset() {
@@ -89,7 +89,7 @@ class PgSession implements SqlSession {
       const error = deadError()
       if (told || error === undefined) return
       told = true
-      listener(error)
+      listener(named(error))
     }
     tell()
     retireHooks.add(tell)
@@ -112,7 +112,7 @@ class PgSession implements SqlSession {
         Effect.map(this.native.listen(channel), (notifications) =>
           Stream.concat(Stream.succeed(listening), Stream.fromQueue(notifications))
         )
-      )
+      ).pipe(Stream.mapError(named))
   }
 
   private rows(
