@@ -1,10 +1,15 @@
 import { args, help, run } from "./lib.ts"
+import { ensureServers } from "./servers.ts"
 
 help(`
 pnpm test [arguments of vitest]: runs the tests of every package once, and the examples in the docs.
 \`pnpm test Pool\` runs the files whose name contains "Pool".
+Where MariaDB or PgBouncer is missing, it is installed first, on Debian and where that takes no password;
+CENOTE_NO_INSTALL=1 prevents it. Tests that need a server that is not there are skipped, and fail where CI=true.
 `)
 
+const missing = await ensureServers()
 const { code } = await run("vitest", ["run", "--config", "vitest.workspace.ts", ...args])
+for (const line of missing) console.log(`test: ${line}`)
 console.log(`test: vitest ${code === 0 ? "passed" : "failed"} on Node ${process.versions.node}`)
 process.exitCode = code

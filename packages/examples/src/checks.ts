@@ -28,3 +28,20 @@ export const problems = (figures: Figures): ReadonlyArray<string> => {
     [`${figures.missed} events of pool ${name} were missed`]: figures.missed === 0
   })
 }
+
+/** What is wrong with how a pool's resources were lent. */
+export const problemsOfLoans = ({
+  atRest,
+  mostLent,
+  name,
+  returned,
+  waited
+}: Figures): ReadonlyArray<string> =>
+  atRest === undefined
+    ? []
+    : expectations({
+        [`pool ${name} counts ${atRest.borrowed} borrows, and told of ${waited.length}`]:
+          atRest.borrowed === waited.length,
+        [`pool ${name} lent ${waited.length} times, and got back ${returned}`]: returned === waited.length,
+        [`pool ${name} lent ${mostLent} at one time, its max is ${atRest.max}`]: mostLent <= atRest.max
+      })

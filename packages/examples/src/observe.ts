@@ -5,6 +5,7 @@ import { Console, Effect, Fiber, Schedule, Stream } from "effect"
 
 /** One pool, from its first borrow to its end. The resources of a thread pool are its threads. */
 export interface Figures {
+  readonly kind: PoolRegistry.Kind
   readonly name: string
   /** The last stats before the pool closed, when everything had come back; `undefined` if it never closed. */
   readonly atRest: Pool.Stats | undefined
@@ -30,7 +31,8 @@ export interface Figures {
   readonly missed: number
 }
 
-const nothing = (name: string, max: number): Figures => ({
+const nothing = ({ kind, name }: PoolRegistry.Entry, max: number): Figures => ({
+  kind,
   name,
   max,
   atRest: undefined,
@@ -112,7 +114,7 @@ export const observe = Effect.fnUntraced(function* <A, E, R>(program: Effect.Eff
     let atRest: Pool.Stats | undefined
     const { max } = yield* entry.stats
     const listener = yield* Stream.tap(entry.events, tell(entry.kind)).pipe(
-      Stream.runFold(() => nothing(entry.name, max), add),
+      Stream.runFold(() => nothing(entry, max), add),
       Effect.forkIn(scope, { startImmediately: true })
     )
     watches.push(Effect.map(Fiber.join(listener), (figures) => ({ ...figures, atRest })))

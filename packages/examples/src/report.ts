@@ -3,7 +3,10 @@ import { stdout } from "node:process"
 import { styleText } from "node:util"
 import { PoolRegistry } from "@cenote/pool"
 import { Clock, Console, Effect, Schedule } from "effect"
+import type { Tick } from "./loop.ts"
+import type { Figures } from "./observe.ts"
 import type * as OfPools from "./pools/programs.ts"
+import type * as OfDatabases from "./sql/programs.ts"
 import type * as OfThreads from "./threads/programs.ts"
 
 /**
@@ -61,27 +64,42 @@ const state = ({ kind, stats }: PoolRegistry.Entry): Effect.Effect<string> =>
 
 export const heading = (title: string): string => `\n${styleText("bold", title)}`
 
-/** The summary of the programs on PostgreSQL: a line a program. */
+/** The summary of the programs on sessions of PostgreSQL: a line a program. */
 export const tableOfPools = (outcomes: ReadonlyArray<OfPools.Outcome>): string =>
   table(
-    ["program", "borrows", "waits", "p50 wait", "p99 wait", "created", "replaced", "lost"],
-    outcomes.map(({ lost, pools, title }) => {
-      const waited = sorted(pools.flatMap((_) => _.waited))
-      const total = (figure: "waits" | "created" | "replaced") =>
-        String(pools.reduce((sum, pool) => sum + pool[figure], 0))
-      return [
-        title,
-        String(waited.length),
-        total("waits"),
-        millis(percentile(waited, 0.5)),
-        millis(percentile(waited, 0.99)),
-        total("created"),
-        total("replaced"),
-        String(lost)
-      ]
-    }),
+    ["program", ...columnsOfPools, "lost"],
+    outcomes.map(({ lost, pools, title }) => [title, ...cellsOfPools(pools), String(lost)]),
     "waits: borrows not served at once, in line or while a session was opened or checked"
   )
+
+/** The same of the programs on connection pools. */
+export const tableOfConnections = (outcomes: ReadonlyArray<OfDatabases.Outcome>): string =>
+  table(
+    ["program", ...columnsOfPools, "lost", "late"],
+    outcomes.map(({ lost, pools, ticks, title }) => [
+      title,
+      ...cellsOfPools(pools),
+      String(lost),
+      millis(percentile(latenessOf(ticks), 1))
+    ]),
+    "late: the most that a timer of the main loop was late meanwhile; SQLite computes on the thread that its connection is on"
+  )
+
+const columnsOfPools = ["borrows", "waits", "p50 wait", "p99 wait", "created", "replaced"]
+
+const cellsOfPools = (pools: ReadonlyArray<Figures>): ReadonlyArray<string> => {
+  const waited = sorted(pools.flatMap((_) => _.waited))
+  const total = (figure: "waits" | "created" | "replaced") =>
+    String(pools.reduce((sum, pool) => sum + pool[figure], 0))
+  return [
+    String(waited.length),
+    total("waits"),
+    millis(percentile(waited, 0.5)),
+    millis(percentile(waited, 0.99)),
+    total("created"),
+    total("replaced")
+  ]
+}
 
 /** The same of the programs on threads. */
 export const tableOfThreads = (outcomes: ReadonlyArray<OfThreads.Outcome>): string =>
@@ -99,7 +117,7 @@ export const tableOfThreads = (outcomes: ReadonlyArray<OfThreads.Outcome>): stri
         String(atRest.crashes),
         String(atRest.killed),
         `${Math.round(100 * Math.max(0, ...atRest.threads.map((_) => _.utilisation)))} %`,
-        millis(percentile(sorted(ticks.map((_) => _.late)), 1))
+        millis(percentile(latenessOf(ticks), 1))
       ]
     }),
     "threads: all that were started, those that crashed or were stopped included; busiest: the share of its life\n" +
@@ -108,7 +126,7 @@ export const tableOfThreads = (outcomes: ReadonlyArray<OfThreads.Outcome>): stri
 
 /** What the main loop did while threads were at work. */
 export const loopLine = ({ ticks }: OfThreads.Outcome): string => {
-  const late = sorted(ticks.map((_) => _.late))
+  const late = latenessOf(ticks)
   return (
     `The main loop kept ticking: ${late.length} ticks, late by ${millis(percentile(late, 0.99))} at p99, ` +
     `by ${millis(percentile(late, 1))} at worst`
@@ -127,6 +145,8 @@ const table = (
       .join("  ")
   return [styleText("bold", line(header)), ...rows.map(line), styleText("dim", legend)].join("\n")
 }
+
+const latenessOf = (ticks: ReadonlyArray<Tick>): ReadonlyArray<number> => sorted(ticks.map((_) => _.late))
 
 const sorted = (values: ReadonlyArray<number>): ReadonlyArray<number> => values.toSorted((a, b) => a - b)
 

@@ -1,12 +1,13 @@
-// `pnpm start`: the programs in order, on a server of their own, and a summary.
+// `pnpm start`: the programs in order, on servers of their own, and a summary.
+import { MariaDb, Postgres, type ServerError } from "@cenote/testing/TestServers"
 import * as NodeRuntime from "@effect/platform-node/NodeRuntime"
 import * as NodeServices from "@effect/platform-node/NodeServices"
-import { Clock, Console, Data, Effect, Option, Runtime } from "effect"
+import { Clock, Console, Context, Data, Effect, Fiber, Layer, Option, Result, Runtime } from "effect"
 import { Command, Flag } from "effect/cli"
-import { Postgres } from "./pools/postgres.ts"
 import * as onPools from "./pools/programs.ts"
 import { createTables } from "./pools/users.ts"
-import { heading, live, loopLine, tableOfPools, tableOfThreads } from "./report.ts"
+import { heading, live, loopLine, tableOfConnections, tableOfPools, tableOfThreads } from "./report.ts"
+import * as onDatabases from "./sql/programs.ts"
 import * as onThreads from "./threads/programs.ts"
 
 /** Ends the process with code 1; what was wrong has been printed. */
@@ -17,7 +18,9 @@ class Told extends Data.TaggedError("Told") {
 const run = Effect.gen(function* () {
   const started = yield* Clock.currentTimeMillis
   const { pid, port, version } = yield* Postgres
-  yield* Console.log(`PostgreSQL ${version} is ready on port ${port} (process ${pid})`)
+  yield* Console.log(`PostgreSQL ${version} is ready on port ${port} (process ${yield* pid})`)
+  // It takes a few seconds, and is not on every machine.
+  const startingMariaDb = yield* Effect.forkScoped(Effect.result(Layer.build(MariaDb.layer())))
   yield* createTables
 
   const ofPools = yield* Effect.forEach(onPools.programs, (program) =>
@@ -29,22 +32,52 @@ const run = Effect.gen(function* () {
       live(Effect.tap(onThreads.runProgram(program), (outcome) => Console.log(loopLine(outcome))))
     )
   )
+  const ofDatabases = yield* runOnDatabases(yield* Fiber.join(startingMariaDb))
   const took = (yield* Clock.currentTimeMillis) - started
-  const committed = ofPools.reduce((sum, _) => sum + _.committed, 0)
+  const committed = [...ofPools, ...ofDatabases].reduce((sum, _) => sum + _.committed, 0)
   const calls = ofThreads.reduce((sum, _) => sum + _.calls.length, 0)
-  const broken = [...ofPools, ...ofThreads].flatMap((_) =>
+  const broken = [...ofPools, ...ofThreads, ...ofDatabases].flatMap((_) =>
     _.broken.map((problem) => `${_.title}: ${problem}`)
   )
-  yield* Console.log(`\n${tableOfPools(ofPools)}\n\n${tableOfThreads(ofThreads)}\n`)
+  const tables = [tableOfPools(ofPools), tableOfThreads(ofThreads), tableOfConnections(ofDatabases)]
+  yield* Console.log(`\n${tables.join("\n\n")}\n`)
   if (broken.length > 0) {
     yield* Effect.forEach(broken, (problem) => Console.error(`broken: ${problem}`))
     return yield* new Told()
   }
   return yield* Console.log(
-    `${committed} tasks committed, each found once on the server; ${calls} calls to threads, each result as it must be\n` +
+    `${committed} tasks committed, each found once in its database; ${calls} calls to threads, each result as it must be\n` +
       `All pools came to rest and closed; no session, thread or file left; ${(took / 1000).toFixed(1)} s`
   )
+}).pipe(Effect.scoped)
+
+/** The programs on connection pools; those on a MariaDB only where there is one. */
+const runOnDatabases = Effect.fnUntraced(function* (
+  mariadb: Result.Result<Context.Context<MariaDb>, ServerError>
+) {
+  const others = yield* Effect.forEach(onDatabases.others, runOnDatabase)
+  if (Result.isSuccess(mariadb)) {
+    const { pid, port, version } = Context.get(mariadb.success, MariaDb)
+    yield* Console.log(`\nMariaDB ${version} is ready on port ${port} (process ${yield* pid})`)
+    const onMariaDb = yield* Effect.provideContext(
+      Effect.forEach(onDatabases.onMariaDb, runOnDatabase),
+      mariadb.success
+    )
+    return [...others, ...onMariaDb]
+  }
+  if (mariadb.failure.reason !== "Binaries") return yield* mariadb.failure
+  yield* Console.log(`\nThe programs on MariaDB are left out: ${mariadb.failure.message}`)
+  return others
 })
+
+const runOnDatabase = <R>(program: onDatabases.Program<R>) =>
+  Effect.andThen(Console.log(heading(program.title)), live(program.run))
+
+/** The options of the server have other names here. */
+const describe = (error: { readonly _tag: string; readonly message: string }): string =>
+  error._tag === "ServerError"
+    ? error.message.replace("`port`", "--port").replace("`folder`", "--data")
+    : error.message
 
 const start = Command.make(
   "start",
@@ -54,12 +87,12 @@ const start = Command.make(
         (port) => port > 0 && port < 65536,
         () => "a number from 1 to 65535"
       ),
-      Flag.withDescription("Port of the server on 127.0.0.1; a free one unless given"),
+      Flag.withDescription("Port of the PostgreSQL on 127.0.0.1; a free one unless given"),
       Flag.optional
     ),
     data: Flag.String("data").pipe(
       Flag.withMetavar("folder"),
-      Flag.withDescription("Folder for the server's files, empty or new; a temporary one unless given"),
+      Flag.withDescription("Folder for its files, empty or new; a temporary one unless given"),
       Flag.optional
     )
   },
@@ -70,14 +103,16 @@ const start = Command.make(
       ),
       Effect.catchIf(
         (error) => error._tag !== "Told",
-        (error) => Effect.andThen(Console.error(`start: ${error.message}`), new Told())
+        (error) => Effect.andThen(Console.error(`start: ${describe(error)}`), new Told())
       ),
-      Effect.onInterrupt(() => Console.error("start: stopped; the pools are closed, and the server is gone"))
+      Effect.onInterrupt(() =>
+        Console.error("start: stopped; the pools are closed, and the servers are gone")
+      )
     )
 ).pipe(
   Command.withDescription(
-    "Runs the example programs, on a private PostgreSQL, which is gone when they have ended, and on threads, and " +
-      "checks that nothing was lost. The exit code is 0 if all is well."
+    "Runs the example programs on threads and on private servers, which are gone when they have ended: a PostgreSQL, and a " +
+      "MariaDB if the machine has one. Checks that nothing was lost. The exit code is 0 if all is well."
   )
 )
 

@@ -1,15 +1,17 @@
 import { Pool } from "@cenote/pool"
+import { describeWith, Postgres } from "@cenote/testing/TestServers"
+import * as NodeServices from "@effect/platform-node/NodeServices"
 import { PgConnection } from "@effect/sql-pg"
 import { assert, layer } from "@effect/vitest"
-import { Effect, Scope } from "effect"
+import { Effect, Layer, Scope } from "effect"
 import { observe } from "../src/observe.ts"
-import { Postgres } from "../src/pools/postgres.ts"
 import { type Program, runProgram } from "../src/pools/programs.ts"
 import { createTables, runTask } from "../src/pools/users.ts"
 import { quietly } from "./quietly.ts"
-import { describeWithServer, ServerLive } from "./server.ts"
 
-describeWithServer("what start checks, on a real server", () => {
+const ServerLive = Layer.mergeAll(Postgres.layer(), NodeServices.layer)
+
+await describeWith("what start checks, on a real server", [Postgres.available], () => {
   layer(ServerLive, { excludeTestServices: true })((it) => {
     it.effect("finds what a program loses, doubles and leaves behind", () =>
       Effect.gen(function* () {

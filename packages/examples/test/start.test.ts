@@ -1,10 +1,10 @@
 import { createServer, type Server } from "node:net"
 import { fileURLToPath } from "node:url"
+import { describeWith, Postgres } from "@cenote/testing/TestServers"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
 import { Effect, FileSystem, Fiber, Path, Stream } from "effect"
 import { ChildProcess } from "effect/process"
-import { describeWithServer } from "./server.ts"
 
 const program = fileURLToPath(new URL("../src/start.ts", import.meta.url))
 
@@ -94,47 +94,77 @@ layer(NodeServices.layer, { excludeTestServices: true })("start", (it) => {
   )
 })
 
-describeWithServer("start, on a real server", () => {
+await describeWith("start, on a real server", [Postgres.available], () => {
   layer(NodeServices.layer, { excludeTestServices: true })((it) => {
-    it.effect("runs the programs, sums up, and removes its server", () =>
-      Effect.gen(function* () {
-        const fs = yield* FileSystem.FileSystem
-        const folder = yield* newFolder
-        const { code, err, out } = yield* run(["--data", folder])
-        assert.deepStrictEqual([code, err], [0, ""])
-        // Program, borrows, created, replaced, lost; a task whose session was terminated is borrowed for again.
-        const row = (title: string) =>
-          new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+)$`, "m")
-            .exec(out)
-            ?.slice(1)
-            .map(Number) ?? []
-        assert.deepStrictEqual(row("Basic Resource Pool"), [8, 3, 0, 0])
-        assert.deepStrictEqual(row("Token Pool for Concurrency Control"), [5, 2, 0, 0])
-        const [borrows, created, replaced, lost] = row("Advanced Pool Management")
-        assert.include([48, 49, 50], borrows)
-        assert.isAtLeast(replaced ?? 0, 2)
-        assert.isAbove(created ?? 0, replaced ?? 0)
-        assert.strictEqual(lost, 0)
-        // Program, calls, threads, crashed, stopped.
-        const rowOfThreads = (title: string) =>
-          new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+) +\\d+ %`, "m")
-            .exec(out)
-            ?.slice(1)
-            .map(Number)
-        assert.deepStrictEqual(rowOfThreads("Mixed Workload"), [6, 2, 0, 0])
-        // To let go of the object is a call too.
-        assert.deepStrictEqual(rowOfThreads("Thread Pool Proxy"), [13, 2, 0, 0])
-        assert.deepStrictEqual(rowOfThreads("Thread Pool Size"), [9, 5, 0, 0])
-        assert.deepStrictEqual(rowOfThreads("Crashes and Runaways"), [8, 4, 1, 1])
-        assert.match(
-          out,
-          /\n61 tasks committed, each found once on the server; \d+ calls to threads, each result as it must be\n/
-        )
-        assert.match(out, /\nAll pools came to rest and closed; no session, thread or file left; [\d.]+ s$/)
-        const pid = Number(/\(process (\d+)\)/.exec(out)?.[1])
-        assert.isFalse(isAlive(pid))
-        assert.isFalse(yield* fs.exists(folder))
-      })
+    it.effect(
+      "runs the programs, sums up, and removes its server",
+      () =>
+        Effect.gen(function* () {
+          const fs = yield* FileSystem.FileSystem
+          const folder = yield* newFolder
+          const { code, err, out } = yield* run(["--data", folder])
+          assert.deepStrictEqual([code, err], [0, ""])
+          // Program, borrows, created, replaced, lost; a task whose session was terminated is borrowed for again.
+          const row = (title: string) =>
+            new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+)$`, "m")
+              .exec(out)
+              ?.slice(1)
+              .map(Number) ?? []
+          assert.deepStrictEqual(row("Basic Resource Pool"), [8, 3, 0, 0])
+          assert.deepStrictEqual(row("Token Pool for Concurrency Control"), [5, 2, 0, 0])
+          const [borrows, created, replaced, lost] = row("Advanced Pool Management")
+          assert.include([48, 49, 50], borrows)
+          assert.isAtLeast(replaced ?? 0, 2)
+          assert.isAbove(created ?? 0, replaced ?? 0)
+          assert.strictEqual(lost, 0)
+          // Program, calls, threads, crashed, stopped.
+          const rowOfThreads = (title: string) =>
+            new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+) +\\d+ %`, "m")
+              .exec(out)
+              ?.slice(1)
+              .map(Number)
+          assert.deepStrictEqual(rowOfThreads("Mixed Workload"), [6, 2, 0, 0])
+          // To let go of the object is a call too.
+          assert.deepStrictEqual(rowOfThreads("Thread Pool Proxy"), [13, 2, 0, 0])
+          assert.deepStrictEqual(rowOfThreads("Thread Pool Size"), [9, 5, 0, 0])
+          assert.deepStrictEqual(rowOfThreads("Crashes and Runaways"), [8, 4, 1, 1])
+          // Program, borrows, created, replaced, lost; a server ends two of the three connections.
+          const rowOfConnections = (title: string) =>
+            new RegExp(`^${title} +(\\d+) .* ms +(\\d+) +(\\d+) +(\\d+) +[\\d.]+ ms$`, "m")
+              .exec(out)
+              ?.slice(1)
+              .map(Number)
+          const hasMariaDb = !out.includes("\nThe programs on MariaDB are left out: ")
+          for (const connections of ["Raw", "Tpooled"]) {
+            assert.deepStrictEqual(
+              rowOfConnections(`${connections} Connection Pool on SQLite`),
+              [23, 3, 0, 0]
+            )
+            for (const server of hasMariaDb ? ["PostgreSQL", "MariaDB"] : ["PostgreSQL"]) {
+              const row = rowOfConnections(`${connections} Connection Pool on ${server}`)
+              const [borrows, created, replaced, lost] = row ?? []
+              // A statement on a session that has just ended is sent again.
+              assert.isAtLeast(borrows ?? 0, 24)
+              assert.isAtMost(borrows ?? 0, 27)
+              assert.isAtLeast(created ?? 0, 3)
+              assert.deepStrictEqual([replaced, lost], [2, 0])
+            }
+          }
+          const [orders, connected, recycled, lostOrders] = rowOfConnections("Database Connector") ?? []
+          assert.deepStrictEqual([orders, lostOrders], [24, 0])
+          // At least one session for each of two databases, and for each of two passwords.
+          assert.isAtLeast(connected ?? 0, 4)
+          assert.isAtLeast(recycled ?? 0, 2)
+          assert.include(
+            out,
+            `\n${hasMariaDb ? 121 : 105} tasks committed, each found once in its database; 36 calls to threads, each result as it must be\n`
+          )
+          assert.match(out, /\nAll pools came to rest and closed; no session, thread or file left; [\d.]+ s$/)
+          const pid = Number(/\(process (\d+)\)/.exec(out)?.[1])
+          assert.isFalse(isAlive(pid))
+          assert.isFalse(yield* fs.exists(folder))
+        }),
+      180_000
     )
 
     it.effect("stops its server and removes it when it is interrupted", () =>
@@ -151,7 +181,7 @@ describeWithServer("start, on a real server", () => {
             : Effect.void
         })
         assert.strictEqual(Number(yield* child.exitCode), 130)
-        assert.strictEqual(yield* stderr, "start: stopped; the pools are closed, and the server is gone\n")
+        assert.strictEqual(yield* stderr, "start: stopped; the pools are closed, and the servers are gone\n")
         assert.isAbove(pid, 0)
         assert.isFalse(isAlive(pid))
         assert.isFalse(yield* fs.exists(folder))

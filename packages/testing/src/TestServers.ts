@@ -39,7 +39,12 @@ import { mariadbKind, onMachine, postgresKind } from "./internal/kinds.ts"
 import * as mariadb from "./internal/mariadb.ts"
 import * as pgbouncer from "./internal/pgbouncer.ts"
 import * as postgres from "./internal/postgres.ts"
-import type { Process as Process_, Server as Server_, Settings as Settings_ } from "./internal/server.ts"
+import type {
+  Process as Process_,
+  Server as Server_,
+  ServerOptions as ServerOptions_,
+  Settings as Settings_
+} from "./internal/server.ts"
 import { ServerError } from "./internal/serverError.ts"
 import { checkShared, useShared } from "./internal/shared.ts"
 
@@ -77,34 +82,12 @@ export type Process = Process_
 export type Server = Server_
 
 /**
- * How a private PostgreSQL is set up.
+ * How a private PostgreSQL or MariaDB is set up.
  *
  * @category models
  * @since 0.1.0
  */
-export interface PostgresOptions {
-  /** Default: a free one. */
-  readonly port?: number | undefined
-  /** Where the server keeps its files: an empty folder, or one to be made. Default: a temporary one. It is left as it was found. */
-  readonly folder?: string | undefined
-  /** Settings of the server, as in its configuration file. By default it takes 100 connections, and does not wait for the disk. */
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
-}
-
-/**
- * How a private MariaDB is set up.
- *
- * @category models
- * @since 0.1.0
- */
-export interface MariaDbOptions {
-  /** Default: a free one. */
-  readonly port?: number | undefined
-  /** Where the server keeps its files: an empty folder, or one to be made. Default: a temporary one. It is left as it was found. */
-  readonly folder?: string | undefined
-  /** Settings of the server, as in its configuration file. By default it takes 100 connections, and does not wait for the disk. */
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
-}
+export type ServerOptions = ServerOptions_
 
 /**
  * How a private PgBouncer is set up.
@@ -112,18 +95,7 @@ export interface MariaDbOptions {
  * @category models
  * @since 0.1.0
  */
-export interface PgBouncerOptions {
-  /** The server behind it, and who may connect. All its databases can be reached. */
-  readonly postgres: Settings
-  /** For how long a client has a session of the server. Default `"transaction"`. */
-  readonly poolMode?: "session" | "transaction" | "statement" | undefined
-  /** Default: a free one. */
-  readonly port?: number | undefined
-  /** Where its files are: an empty folder, or one to be made. Default: a temporary one. */
-  readonly folder?: string | undefined
-  /** Settings of the section `[pgbouncer]` of its configuration file. */
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
-}
+export type PgBouncerOptions = pgbouncer.Options
 
 /**
  * A pool between programs and a PostgreSQL.
@@ -134,8 +106,6 @@ export interface PgBouncerOptions {
 export interface Bouncer extends Process {
   /** As those of the server behind it, by way of PgBouncer. */
   readonly config: Settings
-  /** Its own console: `show pools` and the like. */
-  readonly admin: Settings
   readonly port: number
   readonly version: string
 }
@@ -152,7 +122,7 @@ export interface Bouncer extends Process {
  */
 export class Postgres extends Context.Service<Postgres, Server>()("@cenote/testing/Postgres") {
   /** A private server: running when the layer is built; stopped and removed when its scope closes. */
-  static readonly layer = (options: PostgresOptions = {}): Layer.Layer<Postgres, ServerError> =>
+  static readonly layer = (options: ServerOptions = {}): Layer.Layer<Postgres, ServerError> =>
     Layer.effect(this, onMachine(postgres.make(options)))
 
   /** An empty database on the server of the test run. See {@link "./vitestPostgres"}. */
@@ -176,7 +146,7 @@ export class Postgres extends Context.Service<Postgres, Server>()("@cenote/testi
  */
 export class MariaDb extends Context.Service<MariaDb, Server>()("@cenote/testing/MariaDb") {
   /** A private server: running when the layer is built; stopped and removed when its scope closes. */
-  static readonly layer = (options: MariaDbOptions = {}): Layer.Layer<MariaDb, ServerError> =>
+  static readonly layer = (options: ServerOptions = {}): Layer.Layer<MariaDb, ServerError> =>
     Layer.effect(this, onMachine(mariadb.make(options)))
 
   /** An empty database on the server of the test run. See {@link "./vitestMariaDb"}. */

@@ -4,4 +4,5 @@
  * @since 0.1.0
  */
 export * as DatabaseConnectorTest from "./DatabaseConnectorTest.ts"
+export * as Faults from "./Faults.ts"
 export * as TestServers from "./TestServers.ts"

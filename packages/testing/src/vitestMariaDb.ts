@@ -18,7 +18,7 @@
  */
 import { type GlobalSetup, globalSetup } from "./internal/globalSetup.ts"
 import { mariadbKind } from "./internal/kinds.ts"
-import type { MariaDbOptions } from "./TestServers.ts"
+import type { ServerOptions } from "./TestServers.ts"
 
 /**
  * The same with options, for a module of one's own that exports it as its default.
@@ -26,7 +26,7 @@ import type { MariaDbOptions } from "./TestServers.ts"
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: MariaDbOptions): GlobalSetup => globalSetup(mariadbKind, options)
+export const make = (options: ServerOptions): GlobalSetup => globalSetup(mariadbKind, options)
 
 /**
  * Starts the server, and returns what stops it.

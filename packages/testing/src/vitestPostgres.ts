@@ -18,7 +18,7 @@
  */
 import { type GlobalSetup, globalSetup } from "./internal/globalSetup.ts"
 import { postgresKind } from "./internal/kinds.ts"
-import type { PostgresOptions } from "./TestServers.ts"
+import type { ServerOptions } from "./TestServers.ts"
 
 /**
  * The same with options, for a module of one's own that exports it as its default.
@@ -34,7 +34,7 @@ import type { PostgresOptions } from "./TestServers.ts"
  * @category constructors
  * @since 0.1.0
  */
-export const make = (options: PostgresOptions): GlobalSetup => globalSetup(postgresKind, options)
+export const make = (options: ServerOptions): GlobalSetup => globalSetup(postgresKind, options)
 
 /**
  * Starts the server, and returns what stops it.

@@ -1,10 +1,10 @@
 // Advanced Pool Management: sessions grow old, lie idle and break, and the pool sees to it. Everything is
 // five times as fast as one would have it in earnest.
 import { Pool } from "@cenote/pool"
+import { Postgres } from "@cenote/testing/TestServers"
 import { PgConnection } from "@effect/sql-pg"
 import { Console, Effect, Layer, Random, Schedule } from "effect"
 import type { SqlError } from "effect/sql"
-import { Postgres } from "./postgres.ts"
 import { isFatal, runTask } from "./users.ts"
 
 /** The pool as a service: what borrows from it asks for `Sessions`, and does not care how they are made. */

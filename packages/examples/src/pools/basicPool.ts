@@ -1,8 +1,8 @@
 // Basic Resource Pool: four workers share three database sessions.
 import { Pool } from "@cenote/pool"
+import { Postgres } from "@cenote/testing/TestServers"
 import { PgConnection } from "@effect/sql-pg"
 import { Console, Effect } from "effect"
-import { Postgres } from "./postgres.ts"
 import { insertUser, runTask } from "./users.ts"
 
 type Session = PgConnection.PgConnection

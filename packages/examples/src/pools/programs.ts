@@ -1,13 +1,13 @@
 // The programs on sessions of PostgreSQL, and what must hold when each has ended.
 import type { PoolError } from "@cenote/pool"
+import { Postgres } from "@cenote/testing/TestServers"
 import { PgConnection } from "@effect/sql-pg"
 import { Effect, Schedule } from "effect"
 import type { SqlError } from "effect/sql"
-import { expectations, problems } from "../checks.ts"
+import { expectations, problems, problemsOfLoans } from "../checks.ts"
 import { type Figures, observe } from "../observe.ts"
 import { advancedPool } from "./advancedPool.ts"
 import { basicPool } from "./basicPool.ts"
-import { Postgres } from "./postgres.ts"
 import { tokenPool } from "./tokenPool.ts"
 
 export interface Program {
@@ -77,17 +77,6 @@ export const runProgram = Effect.fnUntraced(function* (program: Program) {
 
 /** The first program adds the last two. */
 const everybody = "Alice,Bob,Charlie,Diana,Eve,Frank,Grace"
-
-/** What is wrong with how a pool's resources were lent. */
-const problemsOfLoans = ({ atRest, mostLent, name, returned, waited }: Figures): ReadonlyArray<string> =>
-  atRest === undefined
-    ? []
-    : expectations({
-        [`pool ${name} counts ${atRest.borrowed} borrows, and told of ${waited.length}`]:
-          atRest.borrowed === waited.length,
-        [`pool ${name} lent ${waited.length} times, and got back ${returned}`]: returned === waited.length,
-        [`pool ${name} lent ${mostLent} at one time, its max is ${atRest.max}`]: mostLent <= atRest.max
-      })
 
 const readColumn = (session: PgConnection.PgConnection, sql: string, ...params: ReadonlyArray<unknown>) =>
   Effect.map(session.queryValues(sql, params), (rows) => rows.map(([value]) => value))

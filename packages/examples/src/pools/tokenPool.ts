@@ -1,8 +1,8 @@
 // Token Pool for Concurrency Control: five tasks, of which two may run at one time.
 import { TokenPool } from "@cenote/pool"
+import { Postgres } from "@cenote/testing/TestServers"
 import { PgConnection } from "@effect/sql-pg"
 import { Clock, Console, Effect } from "effect"
-import { Postgres } from "./postgres.ts"
 import { runTask } from "./users.ts"
 
 /** How long each task takes, in seconds. */

@@ -1,8 +1,8 @@
 // The table that the programs work on, and what they do to it.
+import { Postgres } from "@cenote/testing/TestServers"
 import { PgConnection } from "@effect/sql-pg"
 import { Effect, Predicate } from "effect"
 import type { SqlError } from "effect/sql"
-import { Postgres } from "./postgres.ts"
 
 /** Makes the tables, with the five users that are there from the start. */
 export const createTables = Effect.scoped(

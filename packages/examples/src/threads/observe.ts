@@ -2,7 +2,8 @@
 import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import type { Worker } from "node:worker_threads"
 import { type ThreadEvent, ThreadPool } from "@cenote/threads"
-import { Clock, Console, Effect, Fiber, type Layer, Stream } from "effect"
+import { Console, Effect, Fiber, type Layer, Stream } from "effect"
+import { ticking } from "../loop.ts"
 import { comeToRest, observe } from "../observe.ts"
 
 /** A call, as it was told when it ended. Durations are in milliseconds. */
@@ -14,27 +15,6 @@ export interface Call {
   /** When it ended, in milliseconds since the epoch. */
   readonly at: number
 }
-
-/** A timer of the main loop. A loop that is held up is late. */
-export interface Tick {
-  readonly at: number
-  readonly late: number
-}
-
-/** Pause between two ticks, in milliseconds. */
-const period = 5
-
-const tick = Effect.fnUntraced(function* (ticks: Array<Tick>) {
-  const { currentTimeMillis, monotonicTimeNanos } = yield* Clock.Clock
-  const now = Effect.map(monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
-  let due = (yield* now) + period
-  while (true) {
-    yield* Effect.sleep(period)
-    const time = yield* now
-    ticks.push({ at: yield* currentTimeMillis, late: Math.max(0, time - due) })
-    due = time + period
-  }
-})
 
 /** What is worth a line of its own. */
 const tell = (event: ThreadEvent.ThreadEvent): Effect.Effect<void> => {
@@ -59,7 +39,6 @@ export const observeThreads = Effect.fnUntraced(function* <A, E, E2, R, R2>(
   threads: Layer.Layer<ThreadPool.ThreadPool, E2, R2>
 ) {
   const scope = yield* Effect.scope
-  const ticks: Array<Tick> = []
   const workers = yield* startedWorkers
 
   const inside = Effect.gen(function* () {
@@ -74,13 +53,13 @@ export const observeThreads = Effect.fnUntraced(function* <A, E, E2, R, R2>(
       // It ends with the pool, which is later than the program.
       Effect.forkIn(scope, { startImmediately: true })
     )
-    const result = yield* Effect.raceFirst(program, tick(ticks))
+    const { result, ticks } = yield* ticking(program)
     const atRest = yield* comeToRest(ThreadPool.stats)
-    return { result, atRest, calls: Effect.as(Fiber.join(listener), calls) }
+    return { result, ticks, atRest, calls: Effect.as(Fiber.join(listener), calls) }
   })
 
   const observed = yield* observe(Effect.provide(inside, threads))
-  const { atRest, result } = observed.result
+  const { atRest, result, ticks } = observed.result
   const calls = yield* observed.result.calls
   const left = workers.filter((worker) => worker.threadId !== -1).length
   return { result, pools: observed.pools, atRest, calls, ticks, workers: workers.length, left }

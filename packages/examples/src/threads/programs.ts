@@ -3,9 +3,10 @@ import { isDeepStrictEqual } from "node:util"
 import type { ThreadError, ThreadPool } from "@cenote/threads"
 import { Effect, type FileSystem, type Layer, type Path, type PlatformError } from "effect"
 import { expectations, problems } from "../checks.ts"
+import { heldUp, type Tick } from "../loop.ts"
 import * as crashes from "./crashes.ts"
 import * as mixedWorkload from "./mixedWorkload.ts"
-import { type Call, observeThreads, type Tick } from "./observe.ts"
+import { type Call, observeThreads } from "./observe.ts"
 import * as threadPoolProxy from "./threadPoolProxy.ts"
 import * as threadPoolSize from "./threadPoolSize.ts"
 
@@ -112,8 +113,6 @@ export const runProgram = Effect.fnUntraced(function* (program: Program) {
   const { atRest, calls, left, pools, result, ticks, workers } = observed
   const { crashed, crashes, failed, interrupted, killed, moved, succeeded, timedOut } = atRest
   const ended = succeeded + failed + interrupted + timedOut + crashed
-  const long = calls.filter((call) => call.ran >= longCall)
-  const ticked = long.reduce((sum, call) => sum + ticksDuring(call, ticks), 0)
   const broken = [
     ...wrong(result, program.expected),
     ...(pools.length === 1 ? [] : [`there were ${pools.length} pools, not 1`]),
@@ -128,8 +127,7 @@ export const runProgram = Effect.fnUntraced(function* (program: Program) {
       [`${killed} threads were stopped, not ${program.killed}`]: killed === program.killed,
       [`the pool counts ${atRest.created} threads, and Node ${workers}`]: atRest.created === workers,
       [`${left} threads are left`]: left === 0,
-      [`the main loop ticked ${ticked} times during ${long.length} long calls: it was held up`]:
-        ticked >= long.length * fewTicks
+      ...heldUp(calls, ticks)
     })
   ]
   return { title: program.title, calls, ticks, atRest, broken } satisfies Outcome
@@ -148,10 +146,3 @@ const wrong = (
     return times === 1 ? [] : [`${task} has ${times} results, not 1`]
   })
 ]
-
-/** Calls that ran this long, in milliseconds, leave time for many ticks; on the main loop there could not be two. */
-const longCall = 100
-const fewTicks = 5
-
-const ticksDuring = (call: Call, ticks: ReadonlyArray<Tick>): number =>
-  ticks.filter(({ at }) => at > call.at - call.ran && at < call.at).length

@@ -7,19 +7,27 @@ import * as Layer from "effect/Layer"
 import type * as Path from "effect/Path"
 import * as mariadb from "./mariadb.ts"
 import * as postgres from "./postgres.ts"
-import { inRealTime } from "./server.ts"
+import { inRealTime, type ServerOptions } from "./server.ts"
 import type { Kind } from "./shared.ts"
 
-export const postgresKind: Kind<postgres.Options> = {
-  ...postgres,
+export const postgresKind: Kind<ServerOptions> = {
+  name: postgres.name,
+  make: postgres.make,
+  check: postgres.check,
+  versionOf: postgres.versionOf,
+  databases: postgres.databases,
   variable: "CENOTE_POSTGRES_URL",
   protocols: ["postgres", "postgresql"],
   defaults: { port: 5432, database: "postgres", username: "postgres" },
   key: "@cenote/testing/postgres"
 }
 
-export const mariadbKind: Kind<mariadb.Options> = {
-  ...mariadb,
+export const mariadbKind: Kind<ServerOptions> = {
+  name: mariadb.name,
+  make: mariadb.make,
+  check: mariadb.check,
+  versionOf: mariadb.versionOf,
+  databases: mariadb.databases,
   variable: "CENOTE_MARIADB_URL",
   protocols: ["mariadb", "mysql"],
   defaults: { port: 3306, database: "mysql", username: "root" },

@@ -14,30 +14,34 @@ import {
   freshDatabase,
   newPassword,
   type Server,
+  type ServerOptions,
   type Settings,
   supervise
 } from "./server.ts"
 import { fail } from "./serverError.ts"
 
-export interface Options {
-  readonly port?: number | undefined
-  readonly folder?: string | undefined
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
-}
-
 export const name = "MariaDB"
 const superuser = "root"
 const database = "test"
-const complaints = [/^.*?\[ERROR\] (?!Aborting|Do you already)/, /^.*?\b(FATAL ERROR|ERROR):?\s*/]
+const complaints = [
+  /^.*?\[ERROR\] (?!Aborting|Do you already)/,
+  /^.*?\b(FATAL ERROR|ERROR): (\s*\d+\s+)?/,
+  /^.*?\[ERROR\] /
+]
 
 /** A server that is running, and is stopped and removed with the scope. */
-export const make = Effect.fnUntraced(function* (options: Options) {
+export const make = Effect.fnUntraced(function* (options: ServerOptions) {
   const guard = yield* makeGuard
   const port = yield* choosePort(options.port)
   const programs = yield* findPrograms(guard)
   const folder = yield* claimFolder("mariadb", options.folder, guard)
   const path = yield* Path.Path
-  yield* install(programs, folder, guard)
+  const places = {
+    datadir: path.join(folder.data, "files"),
+    // Of its own: a server that starts removes the temporary tables that it finds, also those of others that are running.
+    tmpdir: path.join(folder.data, "tmp")
+  }
+  yield* install(programs, places, guard)
   const password = yield* newPassword
 
   const config = (port: number): Settings => ({ host, port, database, username: superuser, password })
@@ -47,7 +51,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     innodb_flush_log_at_trx_commit: 2,
     ...small,
     ...options.settings,
-    datadir: folder.data,
+    ...places,
     socket: path.join(folder.data, "s.sock"),
     bind_address: host,
     port
@@ -199,19 +203,28 @@ const small = { innodb_log_file_size: "8M", innodb_buffer_pool_size: "32M" }
 /** It wants to be told that root is meant. */
 const asRoot = (): ReadonlyArray<string> => (process.getuid?.() === 0 ? ["--user=root"] : [])
 
-const install = (programs: Programs, folder: Folder, guard: Guard) =>
-  run(
-    programs.install,
-    [
+/** Makes the data folder, without any accounts worth the name. */
+const install = Effect.fnUntraced(
+  function* (programs: Programs, places: Places, guard: Guard) {
+    const fs = yield* FileSystem.FileSystem
+    yield* fs.makeDirectory(places.tmpdir, { mode: 0o700 })
+    const settings = Object.entries({ ...places, ...small }).map(([name, value]) => `--${name}=${value}`)
+    const args = [
       "--no-defaults",
       ...asRoot(),
-      `--datadir=${folder.data}`,
       "--auth-root-authentication-method=normal",
       "--skip-test-db",
-      ...Object.entries(small).map(([name, value]) => `--${name}=${value}`)
-    ],
-    { user: undefined, guard, complaints }
-  ).pipe(Effect.mapError((error) => didNotStart(name, error.message)))
+      ...settings
+    ]
+    yield* run(programs.install, args, { user: undefined, guard, complaints })
+  },
+  Effect.mapError((error) => didNotStart(name, error.message))
+)
+
+interface Places {
+  readonly datadir: string
+  readonly tmpdir: string
+}
 
 /** One superuser, with a password, and nobody else. A statement a line. */
 const accountsOf = (password: Redacted.Redacted): string => {

@@ -7,15 +7,20 @@ import { type Guard, make as makeGuard } from "./guard.ts"
 import { findProgram } from "./machine.ts"
 import { choosePort, claimFolder, host, letIn } from "./places.ts"
 import { launch, run, unprivileged } from "./processes.ts"
-import { didNotStart, type Settings, supervise } from "./server.ts"
+import { didNotStart, type ServerOptions, type Settings, supervise } from "./server.ts"
 import { fail } from "./serverError.ts"
 
-export interface Options {
+/**
+ * How a private PgBouncer is set up. `settings` are those of the section `[pgbouncer]` of its configuration file.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Options extends ServerOptions {
+  /** The server behind it, and who may connect. All its databases can be reached. */
   readonly postgres: Settings
+  /** For how long a client has a session of the server. Default `"transaction"`. */
   readonly poolMode?: "session" | "transaction" | "statement" | undefined
-  readonly port?: number | undefined
-  readonly folder?: string | undefined
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
 }
 
 const name = "PgBouncer"
@@ -55,8 +60,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     listen_port: port,
     unix_socket_dir: "",
     auth_type: "scram-sha-256",
-    auth_file: accounts,
-    admin_users: postgres.username
+    auth_file: accounts
   })
 
   yield* Effect.mapError(prepare, (error) => didNotStart(name, error.message))
@@ -84,7 +88,7 @@ export const make = Effect.fnUntraced(function* (options: Options) {
     { port, isWanted: options.port !== undefined }
   )
   const config: Settings = { ...postgres, host, port: server.port }
-  return { ...server, config, admin: { ...config, database: "pgbouncer" }, version: program.version }
+  return { ...server, config, version: program.version }
 })
 
 /** Fails if it cannot run on this machine. */

@@ -3,8 +3,10 @@ import * as Effect from "effect/Effect"
 import * as FileSystem from "effect/FileSystem"
 import * as Path from "effect/Path"
 import type { PlatformError } from "effect/PlatformError"
+import { randomBytes } from "node:crypto"
 import { existsSync, rmSync } from "node:fs"
 import { createServer } from "node:net"
+import { tmpdir } from "node:os"
 import type { Guard } from "./guard.ts"
 import { atExit } from "./processes.ts"
 import { fail, oneLine, type ServerError } from "./serverError.ts"
@@ -74,8 +76,11 @@ export const claimFolder = Effect.fnUntraced(function* (
   let root: string
   let isNew = true
   if (wanted === undefined) {
-    const temporary = fs.makeTempDirectory({ prefix: `cenote-${kind}-` })
-    root = yield* Effect.acquireRelease(temporary, remove).pipe(Effect.mapError(cannot))
+    root = path.join(tmpdir(), `cenote-${kind}-${randomBytes(8).toString("hex")}`)
+    // Before it is there: a moment later it may be too late to tell anyone.
+    guard.remove(root)
+    const temporary = fs.makeDirectory(root, { mode: 0o700 })
+    yield* Effect.acquireRelease(temporary, () => remove(root)).pipe(Effect.mapError(cannot))
   } else {
     root = path.resolve(wanted)
     isNew = yield* Effect.acquireRelease(

@@ -16,16 +16,11 @@ import {
   freshDatabase,
   newPassword,
   type Server,
+  type ServerOptions,
   type Settings,
   supervise
 } from "./server.ts"
 import { fail, oneLine } from "./serverError.ts"
-
-export interface Options {
-  readonly port?: number | undefined
-  readonly folder?: string | undefined
-  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
-}
 
 // Not every loader of modules has `import.meta.resolve`.
 const require = createRequire(import.meta.url)
@@ -35,7 +30,7 @@ const superuser = "postgres"
 const complaints = [/^.*?\bLOG:\s*(?=could not bind)/, /^.*?\b(FATAL|PANIC|error):\s*/i]
 
 /** A server that is running, and is stopped and removed with the scope. */
-export const make = Effect.fnUntraced(function* (options: Options) {
+export const make = Effect.fnUntraced(function* (options: ServerOptions) {
   const guard = yield* makeGuard
   const port = yield* choosePort(options.port)
   const folder = yield* claimFolder("postgres", options.folder, guard)

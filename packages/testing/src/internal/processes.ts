@@ -70,13 +70,11 @@ const spawned = (program: Program): Effect.Effect<Running, Failed> =>
       // We read what it says, so it has to be in English.
       env: { ...process.env, LC_ALL: "C" }
     })
+    // When it has ended, its number may become that of another process.
+    if (child.pid !== undefined) child.once("close", program.guard.watch(child.pid, program.lastSignal))
     const running = follow(child)
     child.on("error", (error) => resume(new Failed({ message: error.message })))
-    child.once("spawn", () => {
-      // When it has ended, its number may become that of another process.
-      child.once("close", program.guard.watch(running.pid, program.lastSignal))
-      resume(Effect.succeed(running))
-    })
+    child.once("spawn", () => resume(Effect.succeed(running)))
   })
 
 /** Runs a program to its end, and gives what it printed. */

@@ -25,6 +25,24 @@ export interface Settings {
 }
 
 /**
+ * How a private server is set up.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface ServerOptions {
+  /** Default: a free one. */
+  readonly port?: number | undefined
+  /** Where it keeps its files: an empty folder, or one to be made. Default: a temporary one. It is left as it was found. */
+  readonly folder?: string | undefined
+  /**
+   * Settings of the server, as in its configuration file. Unless told otherwise, it takes 100 connections, and does not wait for
+   * the disk.
+   */
+  readonly settings?: Readonly<Record<string, string | number | boolean>> | undefined
+}
+
+/**
  * The life of a server that is started here.
  *
  * @category models

@@ -39,5 +39,8 @@ const folderOfMariaDb = ({ config: { database, host, password, port, username } 
     })
     const [rows] = await session.query("select @@datadir as folder")
     await session.end()
-    return String((rows as ReadonlyArray<{ readonly folder: string }>)[0]?.folder).replace(/\/$/, "")
+    return String((rows as unknown as ReadonlyArray<{ readonly folder: string }>)[0]?.folder).replace(
+      /\/$/,
+      ""
+    )
   })

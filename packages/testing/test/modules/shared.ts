@@ -18,7 +18,7 @@ export const tests = (ending: string | undefined) =>
               throw new Error("nobody catches this")
             })
           if (ending === "exit") process.exit(3)
-          if (ending === "throw" || ending === "hang") yield* Effect.never
+          if (ending === "hang") yield* Effect.never
         })
       )
     })
