@@ -1,3 +1,4 @@
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -134,9 +135,12 @@ export class Handle implements SqlConnection {
     return Effect.suspend(() => {
       if (!this.held) return Effect.fail(this.returned())
       this.underWay++
-      return Effect.onExitPrimitive(f(this.member), () => {
+      return Effect.onExitPrimitive(f(this.member), (exit) => {
         this.underWay--
-        return undefined
+        // What it failed with then is only what the return has led to.
+        return exit._tag === "Failure" && !this.held && !Cause.hasInterrupts(exit.cause)
+          ? Effect.fail(this.returned())
+          : undefined
       })
     })
   }
@@ -145,7 +149,7 @@ export class Handle implements SqlConnection {
     return Stream.suspend(() => {
       this.underWay++
       return Stream.ensuring(
-        stream,
+        Stream.mapError(stream, (error) => (this.held ? error : this.returned())),
         Effect.sync(() => this.underWay--)
       )
     })

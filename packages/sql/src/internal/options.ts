@@ -1,4 +1,5 @@
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type { SqlError } from "effect/sql/SqlError"
 import type { Cleanup } from "../SqlConnection.ts"
@@ -40,6 +41,28 @@ export const defaults = {
   connectTimeout: Duration.seconds(5),
   cleanupTimeout: Duration.seconds(30)
 } as const
+
+/** Options that pools have too, under another name: what is wrong with them is told by the name that they have here. */
+export const check = (pool: string, options: Options): void => {
+  const reject = (option: string, value: unknown, allowed: string): never => {
+    throw new TypeError(
+      `pool ${JSON.stringify(pool)}: ${option} is ${String(value)}; it has to be ${allowed}`
+    )
+  }
+  for (const option of ["connectTimeout", "cleanupTimeout"] as const) {
+    const value = options[option]
+    if (value === undefined) continue
+    const duration = Duration.fromInput(value)
+    if (Option.isNone(duration) || !(Duration.toMillis(duration.value) > 0)) {
+      reject(option, typeof value === "object" ? JSON.stringify(value) : value, "a duration above zero")
+    }
+  }
+  const { connectConcurrency } = options
+  if (connectConcurrency === undefined || connectConcurrency === Infinity) return
+  if (!Number.isInteger(connectConcurrency) || connectConcurrency < 1) {
+    reject("connectConcurrency", connectConcurrency, "a whole number of at least 1")
+  }
+}
 
 /** How many statements may share a connection; 1 where they may not. */
 export const sharedBy = ({ multiplex }: Options): number => {

@@ -14,7 +14,7 @@ import { cleanUp, cleanUpAlone } from "./cleanup.ts"
 import { type Lender, makeClient } from "./client.ts"
 import { Handle } from "./handle.ts"
 import { Member } from "./member.ts"
-import { defaults, type Options, sharedBy } from "./options.ts"
+import { check, defaults, type Options, sharedBy } from "./options.ts"
 import type { ConnectionPool } from "./service.ts"
 
 type Service = ConnectionPool["Service"]
@@ -45,6 +45,7 @@ export const makeBare = Effect.fnUntraced(function* (
   connect: Connect
 ): Effect.fn.Return<Bare, never, Scope.Scope> {
   const name = options.name ?? driver.target
+  check(name, options)
   const connectTimeout = options.connectTimeout ?? defaults.connectTimeout
   const { cleanup = "rollback", cleanupTimeout = defaults.cleanupTimeout } = options
   const concurrency = sharedBy(options)
@@ -171,7 +172,7 @@ export const makeBare = Effect.fnUntraced(function* (
     ).pipe(
       Effect.catch((error): Effect.Effect<A, E | SqlError, R> => {
         if (error === over) return lend(f)
-        return Effect.fail(isPoolError(error) ? toSqlError(errorOf(error)) : (error as E | SqlError))
+        return Effect.fail(isOwn(error) ? toSqlError(errorOf(error)) : error)
       })
     )
 
@@ -216,7 +217,8 @@ const marked = (handle: Handle): Effect.Effect<Handle> =>
     return Effect.succeed(handle)
   })
 
-const isPoolError = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout =>
+const isOwn = (error: unknown): error is PoolError.PoolError | PoolError.CreateTimeout | ConnectTimeout =>
+  error instanceof ConnectTimeout ||
   error instanceof PoolError.AcquireTimeout ||
   error instanceof PoolError.LineFull ||
   error instanceof PoolError.PoolClosed ||

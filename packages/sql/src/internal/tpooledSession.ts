@@ -1,6 +1,7 @@
 // A session that lives in a thread, as the calling thread sees it.
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { SafeIntegers } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
@@ -37,10 +38,17 @@ export const openInThread = (
   { connectTimeout = defaults.connectTimeout, name = driver.target }: Options
 ): Effect.Effect<SqlSession, SqlError | ConnectTimeout, ThreadPool.ThreadPool | Scope.Scope> => {
   const timeout = Duration.fromInputUnsafe(connectTimeout)
-  const limited = Effect.timeoutOrElse({
-    duration: timeout,
-    orElse: () => Effect.fail(new ConnectTimeout({ pool: name, timeout }))
-  })
+  // Who waits does not wait for what does not obey: a provider of passwords may be out of reach and not to be interrupted.
+  const limited = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | ConnectTimeout, R> =>
+    Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) =>
+      Fiber.join(fiber).pipe(
+        Effect.timeoutOrElse({
+          duration: timeout,
+          orElse: () => Effect.fail(new ConnectTimeout({ pool: name, timeout }))
+        }),
+        Effect.onExit(() => Effect.sync(() => fiber.interruptUnsafe()))
+      )
+    )
   const attempt = Effect.gen(function* () {
     const { url } = driver.worker
     const config = yield* limited(driver.worker.config)

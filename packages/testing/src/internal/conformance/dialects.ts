@@ -200,7 +200,10 @@ export const mariadb: Dialect = {
   },
   failures: {
     "a key that is there": {
-      before: (table) => [`create table ${table} (id integer primary key)`, `insert into ${table} values (1)`],
+      before: (table) => [
+        `create table ${table} (id integer primary key)`,
+        `insert into ${table} values (1)`
+      ],
       statement: (table) => `insert into ${table} values (1)`,
       reason: "UniqueViolation",
       constraint: () => "PRIMARY",
@@ -247,8 +250,7 @@ export const mariadb: Dialect = {
   },
   server: {
     sessionId: "connection_id()",
-    sessions:
-      "select id from information_schema.processlist where db = database() and id <> connection_id()",
+    sessions: "select id from information_schema.processlist where db = database() and id <> connection_id()",
     busy: "select id from information_schema.processlist where db = database() and id <> connection_id() and command <> 'Sleep'",
     kill: (session) => `kill connection ${session}`,
     sleep: (seconds) => `select sleep(${seconds})`,
@@ -303,7 +305,10 @@ export const sqlite: Dialect = {
   },
   failures: {
     "a key that is there": {
-      before: (table) => [`create table ${table} (id integer primary key)`, `insert into ${table} values (1)`],
+      before: (table) => [
+        `create table ${table} (id integer primary key)`,
+        `insert into ${table} values (1)`
+      ],
       statement: (table) => `insert into ${table} values (1)`,
       reason: "UniqueViolation",
       constraint: (table) => `${table}.id`,
@@ -329,7 +334,9 @@ export const sqlite: Dialect = {
       cause: { errcode: 275 }
     },
     "a reference to nothing": {
-      before: (table) => [`create table ${table} (id integer primary key, parent integer references ${table} (id))`],
+      before: (table) => [
+        `create table ${table} (id integer primary key, parent integer references ${table} (id))`
+      ],
       statement: (table) => `insert into ${table} values (1, 2)`,
       reason: "ConstraintError",
       cause: { errcode: 787 }

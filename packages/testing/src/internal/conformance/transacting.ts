@@ -258,20 +258,24 @@ export const transacting = <Services>({ dialect, test }: Bench<Services>): void 
 
     const { deferred } = dialect
     if (deferred !== undefined) {
-      test("a commit that fails fails the transaction, and leaves nothing behind", { max: 1 }, function* (tools) {
-        const { observer, sql, stats } = tools
-        const name = `deferred_${tools.kind}`
-        const { create, obey, violate } = deferred(name)
-        yield* rowsOf(observer, create)
-        const reason = yield* sqlFailure(sql.withTransaction(sql.unsafe(violate)))
-        expect(["UniqueViolation", "ConstraintError"]).toContain(reason._tag)
-        expect(yield* countOf(observer, name)).toBe(0)
-        yield* sql.unsafe(obey)
-        expect(yield* countOf(observer, name)).toBe(1)
-        yield* sql.withTransaction(Effect.andThen(sql`delete from ${sql(name)}`, sql.unsafe(obey)))
-        expect(yield* countOf(observer, name)).toBe(1)
-        yield* stats({ idle: 1, created: 1 })
-      })
+      test(
+        "a commit that fails fails the transaction, and leaves nothing behind",
+        { max: 1 },
+        function* (tools) {
+          const { observer, sql, stats } = tools
+          const name = `deferred_${tools.kind}`
+          const { create, obey, violate } = deferred(name)
+          yield* rowsOf(observer, create)
+          const reason = yield* sqlFailure(sql.withTransaction(sql.unsafe(violate)))
+          expect(["UniqueViolation", "ConstraintError"]).toContain(reason._tag)
+          expect(yield* countOf(observer, name)).toBe(0)
+          yield* sql.unsafe(obey)
+          expect(yield* countOf(observer, name)).toBe(1)
+          yield* sql.withTransaction(Effect.andThen(sql`delete from ${sql(name)}`, sql.unsafe(obey)))
+          expect(yield* countOf(observer, name)).toBe(1)
+          yield* stats({ idle: 1, created: 1 })
+        }
+      )
     }
 
     const { server } = dialect

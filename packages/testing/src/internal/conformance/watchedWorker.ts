@@ -39,7 +39,9 @@ const load = async (): Promise<SessionClass | undefined> => {
   return driver === null ? undefined : ((await import(driver)) as { readonly Session: SessionClass }).Session
 }
 
-const watched = (Session: SessionClass): new (config: WatchedConfig, port: Port) => InstanceType<SessionClass> => {
+const watched = (
+  Session: SessionClass
+): new (config: WatchedConfig, port: Port) => InstanceType<SessionClass> => {
   class Watched extends Session {
     private readonly seen: WatchedConfig["seen"]
 
