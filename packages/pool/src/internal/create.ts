@@ -50,7 +50,11 @@ const acquire = <A, E>(
         slot.scope = scope
         return undefined
       }
-      if (scope.state._tag === "Empty") return undefined
+      if (scope.state._tag === "Empty") {
+        // What the attempt has left running may yet add to it.
+        Scope.closeUnsafe(scope, exit)
+        return undefined
+      }
       const cleanUp = Effect.ignoreCause(Scope.close(scope, exit), {
         log: "Warn",
         message: "a finalizer failed after an attempt to create a resource for a pool"

@@ -16,9 +16,16 @@ export const connect = (config: PgConnection.Config): Effect.Effect<SqlSession, 
     let connection: PgConnection.PgConnection | undefined
     // After the driver has said goodbye.
     yield* Effect.addFinalizer(() => Effect.sync(() => connection !== undefined && hangUp(connection)))
-    connection = yield* PgConnection.make(config)
-    return new PgSession(connection)
+    const opened = (connection = yield* PgConnection.make(config))
+    // The server would go on with what is still under way.
+    yield* Effect.addFinalizer(() => (isBusy(opened) ? opened.interrupt : Effect.void))
+    return new PgSession(opened)
   })
+
+const isBusy = (connection: PgConnection.PgConnection): boolean => {
+  const { base, deadError } = internalsOf(connection)
+  return base?.consumer !== undefined && deadError() === undefined
+}
 
 /** How long a server may take to answer a goodbye, in milliseconds. */
 const longestGoodbye = 1_000
@@ -155,7 +162,8 @@ const resets = [
 interface Internals {
   readonly deadError: () => SqlError | undefined
   readonly retireHooks: Set<() => void>
-  readonly base?: { readonly session: { readonly socket: Socket } } | undefined
+  /** `consumer`: who reads what the server answers, while it does. */
+  readonly base?: { readonly session: { readonly socket: Socket }; readonly consumer?: unknown } | undefined
 }
 
 interface Socket {

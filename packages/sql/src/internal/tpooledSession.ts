@@ -1,4 +1,5 @@
 // A session that lives in a thread, as the calling thread sees it.
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -56,11 +57,13 @@ export const openInThread = (
     // Closed by the other side, or with its thread; here at the latest with the scope.
     const channel = new MessageChannel()
     const port: Port = channel.port1 as any
-    yield* Effect.addFinalizer(() => Effect.sync(() => ends.close(port)))
+    yield* Effect.addFinalizer(() => Effect.sync(() => port.close()))
     const remote = yield* ThreadPool.proxy<WorkerModule, "Session">(url, "Session", [
       config,
       ThreadPool.move(channel.port2 as any)
     ])
+    // Before the object in the thread is disposed of: what still runs on it is in the way of that.
+    yield* Effect.addFinalizer(() => ends.close)
     ends.listen(port)
     yield* limited(ThreadPool.patient(remote.open()))
     return new TpooledSession(remote, ends, driver.unkillable === true)
@@ -109,6 +112,7 @@ class Ends {
   private error: SqlError | undefined = undefined
   private listener: ((error: SqlError) => void) | undefined = undefined
   private closed = false
+  private readonly over = Deferred.makeUnsafe<never, SqlError>()
   onRetire: (() => void) | undefined = undefined
 
   listen(port: Port): void {
@@ -133,9 +137,15 @@ class Ends {
     if (this.error !== undefined) listener(this.error)
   }
 
-  close(port: Port): void {
+  /** From now on nothing is told, and what is under way is given up. */
+  readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.closed = true
-    port.close()
+    return Deferred.fail(this.over, wasClosed())
+  })
+
+  /** Runs a call for as long as the session is open. */
+  during<A, E>(call: Effect.Effect<A, E>): Effect.Effect<A, E | SqlError> {
+    return Effect.raceFirst(call, Deferred.await(this.over))
   }
 }
 
@@ -225,10 +235,8 @@ export class TpooledSession implements SqlSession {
     operation: string,
     call: Effect.Effect<A, WireSqlError | ThreadError.ThreadError>
   ): Effect.Effect<A, SqlError> {
-    return Effect.onInterrupt(
-      Effect.mapError(this.asCall(call), (error) => this.failed(error, operation)),
-      () => this.leftBehind
-    )
+    const done = Effect.mapError(this.asCall(call), (error) => this.failed(error, operation))
+    return this.ends.during(Effect.onInterrupt(done, () => this.leftBehind))
   }
 
   /** A call that is given up is over here at once, and goes on in the thread until it has been cancelled there. */
@@ -307,6 +315,13 @@ const notCancelled = (): SqlError => {
   const message = `a statement that was interrupted had not stopped after ${longestCancel}: the connection is given up`
   return new SqlError({
     reason: new ConnectionError({ cause: new Error(message), message, operation: "cancel" })
+  })
+}
+
+const wasClosed = (): SqlError => {
+  const message = "the connection was closed while a statement was under way on it"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "close" })
   })
 }
 
