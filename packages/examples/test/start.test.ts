@@ -138,7 +138,7 @@ await describeWith("start, on a real server", [Postgres.available], () => {
           for (const connections of ["Raw", "Tpooled"]) {
             assert.deepStrictEqual(
               rowOfConnections(`${connections} Connection Pool on SQLite`),
-              [23, 3, 0, 0]
+              [24, 3, 0, 0]
             )
             for (const server of hasMariaDb ? ["PostgreSQL", "MariaDB"] : ["PostgreSQL"]) {
               const row = rowOfConnections(`${connections} Connection Pool on ${server}`)

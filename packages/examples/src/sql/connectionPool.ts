@@ -95,7 +95,7 @@ const endSessions = Effect.flatMap(SqlClient, (sql) => {
   })
   const end = (id: number) =>
     sql.onDialectOrElse({
-      mysql: () => sql.unsafe(`kill connection ${Number(id)}`),
+      mysql: () => sql.unsafe(`kill connection ${id}`),
       orElse: () => sql`select pg_terminate_backend(${id}, 5000)`
     })
   // In a transaction, so that all of it runs on one connection, which is not among the others.

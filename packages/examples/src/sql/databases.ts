@@ -1,5 +1,5 @@
 // What the programs on connection pools run on: a database each, empty but for five users.
-import { SqlDriver } from "@cenote/sql"
+import type { SqlDriver } from "@cenote/sql"
 import { MysqlDriver } from "@cenote/sql-mysql2"
 import { PgDriver } from "@cenote/sql-pg"
 import { SqliteDriver } from "@cenote/sql-sqlite"

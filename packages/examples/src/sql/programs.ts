@@ -48,7 +48,7 @@ export interface Outcome {
 // -----------------------------------------------------------------------------
 
 /** What a program on one pool gives. */
-export interface Told {
+interface Told {
   /** The ids of what it committed. */
   readonly committed: ReadonlyArray<string>
   /** How many of its sessions the server ended. */
@@ -137,7 +137,7 @@ const everybody = "Alice,Bob,Charlie,Diana,Eve,Frank,Grace"
 // -----------------------------------------------------------------------------
 
 /** What a program on both databases gives. */
-export interface Ordered {
+interface Ordered {
   /** The ids of the orders that it placed. */
   readonly committed: ReadonlyArray<string>
   /** The passwords that were valid before it had them changed. */

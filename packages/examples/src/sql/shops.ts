@@ -52,12 +52,6 @@ export class Shops extends Context.Service<
     this,
     Effect.gen(function* () {
       const { config, port } = yield* Postgres
-      const run = (config: PgConnection.Config, ...statements: ReadonlyArray<string>) =>
-        Effect.scoped(
-          Effect.flatMap(PgConnection.make(config), (session) =>
-            Effect.forEach(statements, (sql) => session.query(sql))
-          )
-        )
       const of = (owner: Owner, { [owner]: password }: Secrets): PgConnection.Config => ({
         ...config,
         database: owners[owner],
@@ -107,3 +101,11 @@ const all: ReadonlyArray<Owner> = ["clerk", "keeper"]
 const newSecrets = (): Secrets => ({ clerk: newPassword(), keeper: newPassword() })
 
 const newPassword = () => Redacted.make(randomBytes(18).toString("base64url"))
+
+/** Runs statements on a session of their own. */
+const run = (config: PgConnection.Config, ...statements: ReadonlyArray<string>) =>
+  Effect.scoped(
+    Effect.flatMap(PgConnection.make(config), (session) =>
+      Effect.forEach(statements, (sql) => session.query(sql))
+    )
+  )
