@@ -48,16 +48,27 @@ await TestServers.describeWith("sessions", [TestServers.MariaDb.sharedAvailable]
       })
     )
 
-    it.effect("a scope that closes in the middle of a statement ends it", () =>
+    it.effect("a scope that closes in the middle of a statement ends it, on the server as well", () =>
       Effect.gen(function* () {
         const observer = yield* open()
         const scope = yield* Scope.make()
         const session = yield* Scope.provide(open(), scope)
-        const fiber = yield* Effect.forkChild(Effect.flip(text(session, "select sleep(60)")))
-        yield* busyWith(observer, idOf(session), "sleep(60)")
+        // It does not look whether anybody is there.
+        const sql = "select benchmark(100000000000, sha2('x', 512))"
+        const fiber = yield* Effect.forkChild(Effect.flip(text(session, sql)))
+        yield* busyWith(observer, idOf(session), "benchmark")
         yield* within("10 seconds", Scope.close(scope, Exit.void))
         expect((yield* within("10 seconds", Fiber.join(fiber))).reason._tag).toBe("ConnectionError")
-        yield* text(observer, `kill ${idOf(session)}`).pipe(Effect.ignore)
+        yield* goneFrom(observer, idOf(session))
+      })
+    )
+
+    it.effect("a session that rests for longer than the server waits is told to be over", () =>
+      Effect.gen(function* () {
+        const session = yield* open()
+        const { ended } = yield* watchEnd(session)
+        yield* text(session, "set wait_timeout = 1")
+        expect((yield* ended).reason._tag).toBe("ConnectionError")
       })
     )
 

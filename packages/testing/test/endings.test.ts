@@ -198,7 +198,7 @@ await TestServers.describeWith(
       }).pipe(Effect.scoped)
     )
 
-    for (const ending of ["fail", "throw", "exit"]) {
+    for (const ending of ["fail", "throw"]) {
       it.live(`leaves nothing when a test ends by ${ending}`, () =>
         Effect.gen(function* () {
           const started = yield* run(test, { ENDING: ending })
@@ -213,7 +213,6 @@ await TestServers.describeWith(
       ["SIGTERM", "vitest"],
       ["SIGINT", "vitest"],
       ["SIGKILL", "vitest"],
-      ["SIGTERM", "none"],
       ["SIGKILL", "none"]
     ] as const) {
       it.live(`leaves nothing when it is ended by ${signal} (set-up: ${setup})`, () =>

@@ -32,10 +32,12 @@ export class Command {
   }
 
   /** Its end, however it ends. */
-  readonly done: Effect.Effect<void> = Effect.callback((resume) => {
-    if (this.isDone) resume(Effect.void)
-    else this.onDone = () => resume(Effect.void)
-  })
+  get done(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      if (this.isDone) resume(Effect.void)
+      else this.onDone = () => resume(Effect.void)
+    })
+  }
 }
 
 /** How mysql2 tells the result of a command. */
@@ -154,7 +156,7 @@ export class Link {
     const { stream } = this
     if (stream.destroyed) return resume(Effect.void)
     // A statement is not waited for, nor is a server that has not even let us in.
-    if (this.command !== undefined || this.ended !== undefined || this.isMariaDb === undefined) {
+    if (this.command !== undefined || this.ended !== undefined || !this.isOpen) {
       stream.once("close", () => resume(Effect.void))
       this.destroy()
       return
@@ -170,6 +172,16 @@ export class Link {
   private destroy(): void {
     this.isClosing = true
     this.end(connectionError("the connection was given up", this.operation))
+  }
+
+  /** Whether the server has let us in, at some time. */
+  get isOpen(): boolean {
+    return this.isMariaDb !== undefined
+  }
+
+  /** Whether something is under way. */
+  get isBusy(): boolean {
+    return this.command !== undefined
   }
 
   /** The same server again, not another one of the same name. Undefined where that cannot be said. */
@@ -189,7 +201,7 @@ export class Link {
   }
 
   private get operation(): string {
-    return this.command?.operation ?? (this.isMariaDb === undefined ? "connect" : "idle")
+    return this.command?.operation ?? (this.isOpen ? "idle" : "connect")
   }
 
   private get stream(): Net.Socket {

@@ -12,7 +12,7 @@ import { type Command, Link, type Reply } from "./link.ts"
 import type { Settings } from "./options.ts"
 import { Rows } from "./rows.ts"
 import { make, optionsOf, Placeholders, type Statement, withoutValues } from "./statement.ts"
-import { stop, waitOrEnd } from "./stop.ts"
+import { hangUp, stop, waitOrEnd } from "./stop.ts"
 import { TransactionWatch } from "./transaction.ts"
 import { Turn } from "./turn.ts"
 import { plainBytes } from "./values.ts"
@@ -31,7 +31,9 @@ export const connect = (
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function* () {
       const { kills, options, prepares } = yield* restore(settings)
-      const link = yield* Effect.acquireRelease(Link.start(options, target), (link) => link.close)
+      const link = yield* Effect.acquireRelease(Link.start(options, target), (link) =>
+        kills && link.isOpen ? hangUp(link, settings, target) : link.close
+      )
       // It is not kept open until its scope closes by who gives up.
       yield* Effect.onError(restore(link.opened), () => link.close)
       return new MysqlSession(link, options.database, prepares, kills ? settings : undefined, target)

@@ -3,6 +3,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Net from "node:net"
 import { connectionError, isInterruption } from "./errors.ts"
@@ -29,6 +30,29 @@ export const stop = (
     // Too late for the statement, a kill may stay with the session. What does nothing takes it.
     else if (kills.value > 0 && !wasStopped(command)) yield* absorb(link)
   }).pipe(Effect.provideService(Clock.Clock, Clock.Clock.defaultValue()))
+
+/**
+ * Closes a connection. What is still under way on it is stopped on the server, which would otherwise go on with it until it
+ * has something to say.
+ */
+export const hangUp = (
+  link: Link,
+  settings: Effect.Effect<Settings, SqlError>,
+  target: string
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (!link.isBusy) return link.close
+    const side = beside(link, settings, target)
+    const kill = Effect.flatMap(side, (side) => query(side, `KILL CONNECTION ${link.connection.threadId}`))
+    return link.close.pipe(
+      Effect.andThen(Effect.scoped(kill)),
+      Effect.timeout(bound),
+      // It may have heard that nobody is there any more, and there may be nobody to tell it.
+      Effect.exit,
+      Effect.asVoid,
+      Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
+    )
+  })
 
 /** What errors say of a session whose statement could not be stopped. */
 export const givenUp = (operation: string): SqlError =>
@@ -67,11 +91,9 @@ const killUntilDone = Effect.fnUntraced(function* (
   settings: Effect.Effect<Settings, SqlError>,
   target: string
 ) {
-  const { peer } = link
-  const connecting = Effect.flatMap(settings, ({ options }) => open(besides(options, peer), target))
   // It may end by itself in the meantime.
   const side = yield* Effect.raceFirst(
-    Effect.asSome(connecting),
+    Effect.asSome(beside(link, settings, target)),
     Effect.as(command.done, Option.none())
   ).pipe(Effect.timeout(bound))
   if (Option.isNone(side)) return 0
@@ -93,10 +115,15 @@ const besides = (options: Settings["options"], peer: Link["peer"]): Settings["op
     ? options
     : { ...options, stream: () => Net.connect({ ...peer, noDelay: true }) }
 
-const open = (options: Settings["options"], target: string) =>
-  Effect.acquireRelease(Link.start(options, target), (link) => link.close).pipe(
-    Effect.tap((link) => link.opened)
-  )
+/** A second connection to where the first one leads. */
+const beside = (
+  { peer }: Link,
+  settings: Effect.Effect<Settings, SqlError>,
+  target: string
+): Effect.Effect<Link, SqlError, Scope.Scope> =>
+  Effect.flatMap(settings, ({ options }) =>
+    Effect.acquireRelease(Link.start(besides(options, peer), target), (link) => link.close)
+  ).pipe(Effect.tap((link) => link.opened))
 
 const query = (link: Link, sql: string): Effect.Effect<void, SqlError> =>
   link.ask(

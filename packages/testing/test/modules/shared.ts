@@ -17,7 +17,6 @@ export const tests = (ending: string | undefined) =>
             setImmediate(() => {
               throw new Error("nobody catches this")
             })
-          if (ending === "exit") process.exit(3)
           if (ending === "hang") yield* Effect.never
         })
       )

@@ -25,6 +25,9 @@ const counted = () => {
   return { found, cleanup: (connection: Connection) => Effect.sync(() => found.push(connection)) }
 }
 
+const failing = () => Effect.fail(new Error("it cannot be cleaned"))
+const dying = () => Effect.die(new Error("a defect of the clean-up"))
+
 /** Begins a transaction that adds a row to a table, and does not end it. */
 const leaveOpen = (connection: Connection, begin: string, table: string) =>
   Effect.andThen(
@@ -324,8 +327,7 @@ export const cleaning = <Services>({ dialect, simulated, test }: Bench<Services>
       "EV-46 where the clean-up fails, the return succeeds and the connection is closed",
       {},
       function* (tools) {
-        const cleanup = () => Effect.fail(new Error("it cannot be cleaned"))
-        const { dialect, pool, stats, steer, warnings } = yield* tools.open({ max: 1, cleanup })
+        const { pool, stats, steer, warnings } = yield* tools.open({ max: 1, cleanup: failing })
         const first = yield* pool.get
         const session = yield* sessionOf(tools, first)
         const waiting = yield* start(Effect.scoped(Effect.flatMap(pool.get, (_) => sessionOf(tools, _))))
@@ -334,14 +336,13 @@ export const cleaning = <Services>({ dialect, simulated, test }: Bench<Services>
         expect(yield* within("the one in line", Fiber.join(waiting))).not.toBe(session)
         yield* stats({ size: 0, destroyed: 2, pending: 0 })
         expect(steer.ended).toBe(2)
-        if (dialect.server !== undefined) yield* gone(tools)
+        yield* gone(tools)
         yield* warnings
       }
     )
 
     test("EV-47 so it is where it dies", {}, function* (tools) {
-      const cleanup = () => Effect.die(new Error("a defect of the clean-up"))
-      const { dialect, pool, stats, steer, warnings } = yield* tools.open({ max: 1, cleanup })
+      const { pool, stats, steer, warnings } = yield* tools.open({ max: 1, cleanup: dying })
       const first = yield* pool.get
       const session = yield* sessionOf(tools, first)
       const waiting = yield* start(Effect.scoped(Effect.flatMap(pool.get, (_) => sessionOf(tools, _))))
@@ -350,7 +351,7 @@ export const cleaning = <Services>({ dialect, simulated, test }: Bench<Services>
       expect(yield* within("the one in line", Fiber.join(waiting))).not.toBe(session)
       yield* stats({ size: 0, destroyed: 2, pending: 0 })
       expect(steer.ended).toBe(2)
-      if (dialect.server !== undefined) yield* gone(tools)
+      yield* gone(tools)
       yield* warnings
     })
 

@@ -286,7 +286,7 @@ export const expiring = <Services>({ dialect, simulated, test }: Bench<Services>
       expect(yield* pool.stats).toMatchObject({ min: 3, max: 3, size: 3, idle: 3 })
       for (let round = 0; round < 3; round++) {
         const held = yield* Effect.forEach([1, 2, 3], () => pool.get)
-        expect(held.map(({ id }) => id).toSorted()).toEqual([1, 2, 3])
+        expect(new Set(held.map(({ id }) => id))).toEqual(new Set([1, 2, 3]))
         for (const connection of held) expect(yield* valueOf(connection, "select 1")).toBe(1)
         for (const connection of held) yield* connection.release()
         yield* stats({ idle: 3 })

@@ -26,7 +26,7 @@ import {
   valueOf,
   within
 } from "./kit.ts"
-import type { Failure } from "./model.ts"
+import type { Dialect, Failure } from "./model.ts"
 import { closedPort } from "./network.ts"
 
 let tables = 0
@@ -216,7 +216,7 @@ export const failing = <Services>(bench: Bench<Services>): void => {
         yield* pool.get
         const error = yield* failureOf(pool.get)
         expect(pool.name).toBe(pool.driver.target)
-        expect(String((error as Error).message)).toContain(pool.name)
+        expect((error as Error).message).toContain(pool.name)
       }
     )
 
@@ -237,11 +237,36 @@ export const failing = <Services>(bench: Bench<Services>): void => {
 }
 
 /** What is asked of both kinds of pools at once. */
-export const alike = <Services>(
-  failures: Readonly<Record<string, Failure>>,
-  ground: () => Ground<Services>
-): void => {
+export const alike = <Services>({ failures, values }: Dialect, ground: () => Ground<Services>): void => {
   describe("raw and tpooled", () => {
+    it.live("values are alike, down to their classes", () =>
+      Effect.gen(function* () {
+        const pools = [
+          yield* open("raw", ground(), { max: 1 }),
+          yield* open("tpooled", ground(), { max: 1 })
+        ] as const
+        for (const [name, { column, write }] of Object.entries(values)) {
+          const table = yield* pools[0].table(`v ${column}`)
+          const { sql } = pools[0]
+          yield* sql`insert into ${sql(table)} (v) values (${write})`
+          const [raw, tpooled] = yield* Effect.forEach(pools, ({ sql }) =>
+            Effect.gen(function* () {
+              const query = sql<{ readonly v: unknown }>`select v from ${sql(table)}`
+              const rows = [
+                ...(yield* query),
+                ...(yield* query.unprepared),
+                ...(yield* query.values).map(([v]) => ({ v })),
+                ...(yield* Stream.runCollect(query.stream))
+              ]
+              return rows.map(({ v }) => ({ v, class: v?.constructor.name }))
+            })
+          )
+          expect(raw).toHaveLength(4)
+          expect(tpooled, name).toEqual(raw)
+        }
+      })
+    )
+
     it.live("statements fail alike: reason, message, operation, and what the driver said", () =>
       Effect.gen(function* () {
         const pools = [
@@ -268,11 +293,10 @@ export const alike = <Services>(
     it.live("attempts to connect fail alike", () =>
       Effect.gen(function* () {
         const { address, broken, driver } = ground().database
-        const drivers = [
-          ...(address === undefined
+        const drivers =
+          address === undefined
             ? [broken!()]
-            : [driver({ address: yield* closedPort }), driver({ password: Redacted.make("wrong") })])
-        ]
+            : [driver({ address: yield* closedPort }), driver({ password: Redacted.make("wrong") })]
         for (const driver of drivers) {
           const [raw, tpooled] = yield* Effect.forEach(["raw", "tpooled"] as const, (kind) =>
             Effect.flatMap(open(kind, ground(), {}, driver), ({ sql }) =>

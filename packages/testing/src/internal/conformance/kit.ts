@@ -9,7 +9,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Logger from "effect/Logger"
-import * as Scope from "effect/Scope"
+import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
@@ -40,7 +40,8 @@ export interface Ground<Services> {
   readonly sessions: Effect.Effect<number>
 }
 
-export type PoolOptions = ConnectionPool.Options
+/** Those that only pools on the calling thread have are for tests of these alone. */
+export type PoolOptions = RawConnectionPool.Options
 
 /** What a test has: a pool, what it is made with, and what can be done with it. */
 export interface Tools<Services> extends Ground<Services> {
@@ -68,7 +69,7 @@ type Provided<Services> = Scope.Scope | ConnectionPool.ConnectionPool | SqlClien
 /** The steps of a test. */
 export type Body<Services> = (
   tools: Tools<Services>
-) => Generator<Effect.Effect<any, any, Provided<Services>>, void, any>
+) => Generator<Effect.Effect<any, any, Provided<Services>>, void>
 
 type Register<Services> = (title: string, options: PoolOptions, body: Body<Services>) => void
 
@@ -299,7 +300,7 @@ export const eventually = <E = never, R = never>(
     while (!(yield* typeof holds === "function" ? Effect.sync(holds) : holds)) {
       if (performance.now() > until) {
         const found = JSON.stringify(yield* state)
-        return yield* Effect.die(
+        yield* Effect.die(
           new Error(
             `it did not come about within ${bound} ms: ${what}${found === undefined ? "" : `. It is ${found}`}`
           )

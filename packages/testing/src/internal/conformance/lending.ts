@@ -35,6 +35,9 @@ const uses = (connection: SqlConnection.SqlConnection): Record<string, Effect.Ef
   reset: connection.reset
 })
 
+/** Transforms rows. */
+const upper = (rows: ReadonlyArray<any>): any => rows.map(({ label }) => ({ label: label.toUpperCase() }))
+
 const borrowAndReturn = ({ pool }: Tools<any>) => pool.use((connection) => Effect.succeed(connection.id))
 
 export const lending = <Services>({ dialect, kind, test }: Bench<Services>): void => {
@@ -332,7 +335,7 @@ export const lending = <Services>({ dialect, kind, test }: Bench<Services>): voi
         function* (tools) {
           const { observer, sql } = tools
           const session = Number(
-            (yield* sql.unsafe<{ id: number }>(`select ${server.sessionId} as id`))[0]!.id
+            (yield* sql.unsafe<{ id: unknown }>(`select ${server.sessionId} as id`))[0]!.id
           )
           yield* rowsOf(observer, server.kill(session))
           yield* eventually(
@@ -375,7 +378,6 @@ export const lending = <Services>({ dialect, kind, test }: Bench<Services>): voi
       expect(yield* handle.executeValues(query, [])).toEqual(values)
       expect(yield* handle.executeValuesUnprepared(query, [])).toEqual(values)
       expect(Array.from(yield* Stream.runCollect(handle.executeStream(query, [], undefined)))).toEqual(rows)
-      const upper = (all: ReadonlyArray<any>): any => all.map(({ label }) => ({ label: label.toUpperCase() }))
       const transformed = rows.map(({ label }) => ({ label: label.toUpperCase() }))
       expect(yield* handle.execute(query, [], upper)).toEqual(transformed)
       expect(yield* handle.executeUnprepared(query, [], upper)).toEqual(transformed)

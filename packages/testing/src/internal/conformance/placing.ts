@@ -11,6 +11,7 @@ import {
   describe,
   eventually,
   expect,
+  pause,
   rowsOf,
   sqlFailure,
   start,
@@ -148,6 +149,23 @@ export const placing = <Services>({ dialect, kind, test }: Bench<Services>): voi
           )
         }
       )
+    }
+
+    // Where the database runs in the process itself, a pool on the calling thread has to hold it up.
+    if (kind === "tpooled" || dialect.server !== undefined) {
+      test("EV-67 a long statement does not hold up the calling thread", { max: 1 }, function* ({ sql }) {
+        const long = yield* start(
+          sql.unsafe<{ n: unknown }>(`select count(*) as n from (${dialect.series(1_000_000)}) as numbers`)
+        )
+        let ticks = 0
+        while (long.pollUnsafe() === undefined) {
+          yield* pause(1)
+          ticks++
+        }
+        const [row] = yield* Fiber.join(long)
+        expect(Number(row!.n)).toBe(1_000_000)
+        expect(ticks).toBeGreaterThan(3)
+      })
     }
 
     test(

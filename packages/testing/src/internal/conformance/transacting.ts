@@ -19,12 +19,13 @@ import {
   within
 } from "./kit.ts"
 
+const add = (sql: SqlClient, table: string, n: number) => sql`insert into ${sql(table)} ${sql.insert({ n })}`
+
+const numbers = (sql: SqlClient, table: string): Effect.Effect<ReadonlyArray<number>, SqlError> =>
+  Effect.map(sql<{ n: number }>`select n from ${sql(table)} order by n`, (rows) => rows.map(({ n }) => n))
+
 export const transacting = <Services>({ dialect, test }: Bench<Services>): void => {
   const column = `n ${dialect.types.integer}`
-  const add = (sql: SqlClient, table: string, n: number) =>
-    sql`insert into ${sql(table)} ${sql.insert({ n })}`
-  const numbers = (sql: SqlClient, table: string): Effect.Effect<ReadonlyArray<number>, SqlError> =>
-    Effect.map(sql<{ n: number }>`select n from ${sql(table)} order by n`, (rows) => rows.map(({ n }) => n))
 
   describe("transactions", () => {
     test(
@@ -310,7 +311,7 @@ export const transacting = <Services>({ dialect, test }: Bench<Services>): void 
               sql.withTransaction(
                 Effect.gen(function* () {
                   yield* add(sql, name, 1)
-                  const [row] = yield* sql.unsafe<{ id: number }>(`select ${server.sessionId} as id`)
+                  const [row] = yield* sql.unsafe<{ id: unknown }>(`select ${server.sessionId} as id`)
                   yield* rowsOf(observer, server.kill(Number(row!.id)))
                   yield* Effect.forever(sql`select 1`)
                 })

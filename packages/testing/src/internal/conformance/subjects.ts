@@ -9,6 +9,7 @@ import { limiting } from "./limiting.ts"
 import { placing } from "./placing.ts"
 import { programs } from "./programs.ts"
 import { stating } from "./stating.ts"
+import { storming } from "./storming.ts"
 import { streaming } from "./streaming.ts"
 import { transacting } from "./transacting.ts"
 
@@ -23,5 +24,6 @@ export const subjects: ReadonlyArray<<Services>(bench: Bench<Services>) => void>
   stating,
   programs,
   failing,
-  leaving
+  leaving,
+  storming
 ]
