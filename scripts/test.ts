@@ -9,7 +9,9 @@ CENOTE_NO_INSTALL=1 prevents it. Tests that need a server that is not there are 
 `)
 
 const missing = await ensureServers()
-const { code } = await run("vitest", ["run", "--config", "vitest.workspace.ts", ...args])
+// Much of what is tested waits for threads and servers: two files at a time also where there are two cores.
+const options = ["run", "--config", "vitest.workspace.ts", "--maxWorkers=2"]
+const { code } = await run("vitest", [...options, ...args])
 for (const line of missing) console.log(`test: ${line}`)
 console.log(`test: vitest ${code === 0 ? "passed" : "failed"} on Node ${process.versions.node}`)
 process.exitCode = code

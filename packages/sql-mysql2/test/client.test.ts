@@ -8,7 +8,7 @@ import { expect, layer } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
-import { busyWith, eventually, open, rows, statements, text, within } from "./kit.ts"
+import { busyWith, eventually, open, rows, restful, text, within } from "./kit.ts"
 
 const kinds = ["raw", "tpooled"] as const
 
@@ -91,7 +91,7 @@ await TestServers.describeWith("clients", [TestServers.MariaDb.sharedAvailable],
             )
             expect(first).toBe("Some")
             expect(yield* sql`select connection_id() as id`).toEqual([{ id }])
-            expect(yield* statements(observer, id)).toEqual([{ command: "Sleep", info: "null" }])
+            yield* restful(observer, id)
           }).pipe(Effect.provide(poolOf(kind, {}, { max: 1 })))
       )
 

@@ -47,6 +47,10 @@ export const eventually = <A, E, R>(
 export const busyWith = (observer: SqlSession, id: number, part: string) =>
   eventually(statements(observer, id), (all) => all.some(({ info }) => info.includes(part)))
 
+/** Waits until a session has nothing to do: the server answers a moment before it says so. */
+export const restful = (observer: SqlSession, id: number) =>
+  eventually(statements(observer, id), ([first]) => first?.command === "Sleep")
+
 /** Waits until the server has no session of that number. */
 export const goneFrom = (observer: SqlSession, id: number) =>
   eventually(statements(observer, id), (all) => all.length === 0)

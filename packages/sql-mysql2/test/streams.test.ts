@@ -2,7 +2,7 @@
 import { TestServers } from "@cenote/testing"
 import { expect, layer } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Stream } from "effect"
-import { busyWith, eventually, idOf, open, rows, statements, text, watchEnd, within } from "./kit.ts"
+import { busyWith, eventually, idOf, open, rows, restful, text, watchEnd, within } from "./kit.ts"
 
 /** Rows without a table: numbers from 1 on. */
 const numbers = (count: number, more = "") => `select seq as n${more} from seq_1_to_${count}`
@@ -121,7 +121,7 @@ await TestServers.describeWith("streams", [TestServers.MariaDb.sharedAvailable],
             session.executeStream(sql, [], undefined).pipe(Stream.take(1), Stream.runCollect)
           )
           expect(first[0].n).toBe(1)
-          expect(yield* statements(observer, idOf(session))).toEqual([{ command: "Sleep", info: "null" }])
+          yield* restful(observer, idOf(session))
           expect(yield* rows(session, "select ? as a", [7])).toEqual([{ a: 7 }])
         }
         expect(told).toEqual([])

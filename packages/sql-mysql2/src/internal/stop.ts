@@ -28,7 +28,7 @@ export const stop = (
     if (link.ended !== undefined) return
     if (Exit.isFailure(kills)) link.end(givenUp(command.operation))
     // Too late for the statement, a kill may stay with the session. What does nothing takes it.
-    else if (kills.value > 0 && !wasStopped(command)) yield* absorb(link)
+    else if (kills.value > (wasStopped(command) ? 1 : 0)) yield* absorb(link)
   }).pipe(Effect.provideService(Clock.Clock, Clock.Clock.defaultValue()))
 
 /**

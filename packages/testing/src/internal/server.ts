@@ -228,13 +228,14 @@ export const freshDatabase = (
   databases: Databases
 ): Effect.Effect<Settings, ServerError, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.suspend(() => {
-      const database = `cenote_${randomBytes(8).toString("hex")}`
-      return Effect.as(databases.create(config, database), { ...config, database })
-    }),
+    Effect.sync(() => `cenote_${randomBytes(8).toString("hex")}`),
     // A server that is gone has no databases either.
-    ({ database }) => Effect.ignore(databases.drop(config, database))
-  ).pipe(inRealTime)
+    (database) => Effect.ignore(databases.drop(config, database))
+  ).pipe(
+    Effect.tap((database) => databases.create(config, database)),
+    Effect.map((database) => ({ ...config, database })),
+    inRealTime
+  )
 
 /** Runs what speaks to the server, and says in one line what went wrong. */
 export const asDatabaseError =

@@ -128,7 +128,7 @@ export const postgres: Dialect = {
     sessionId: "pg_backend_pid()",
     sessions:
       "select pid as id from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend'",
-    busy: "select pid as id from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state = 'active'",
+    busy: "select pid as id from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and backend_type = 'client backend' and state = 'active'",
     kill: (session) => `select pg_terminate_backend(${session})`,
     sleep: (seconds) => `select pg_sleep(${seconds})`,
     lockTimeout: "set lock_timeout = '100ms'",

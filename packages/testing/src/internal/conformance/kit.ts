@@ -123,20 +123,24 @@ const fleeting = (driver: Pick<SqlDriver.SqlDriver, "connect">): Connection => {
   }
 }
 
+/** In real time, on a machine that may be busy: what a test does not look at does not come into its way. */
+const patient: PoolOptions = { connectTimeout: "1 minute", maxAge: "1 hour", maxIdle: "1 hour" }
+
 export const makeBench = <Services>(
   kind: Kind,
   options: Options<Services>,
   ground: () => Ground<Services>
 ): Bench<Services> => {
   const program =
-    (options: PoolOptions, body: Body<Services>) => (): Effect.Effect<void, unknown, Scope.Scope> =>
-      Effect.suspend(() => run(kind, ground(), options, body))
+    (options: PoolOptions, body: Body<Services>, usual: PoolOptions) =>
+    (): Effect.Effect<void, unknown, Scope.Scope> =>
+      Effect.suspend(() => run(kind, ground(), usual, options, body))
   return {
     kind,
     dialect: options.dialect,
     ground,
-    test: (title, options, body) => it.live(title, program(options, body)),
-    simulated: (title, options, body) => it.effect(title, program(options, body))
+    test: (title, options, body) => it.live(title, program(options, body, patient)),
+    simulated: (title, options, body) => it.effect(title, program(options, body, {}))
   }
 }
 
@@ -144,6 +148,7 @@ export const makeBench = <Services>(
 const run = Effect.fnUntraced(function* <Services>(
   kind: Kind,
   ground: Ground<Services>,
+  usual: PoolOptions,
   options: PoolOptions,
   body: Body<Services>
 ) {
@@ -153,7 +158,7 @@ const run = Effect.fnUntraced(function* <Services>(
   const sessions = Effect.map(ground.sessions, (all) => Math.max(0, all - others))
   yield* Effect.scoped(
     Effect.gen(function* () {
-      const tools = yield* openLogged(kind, { ...ground, sessions }, log, options, undefined)
+      const tools = yield* openLogged(kind, { ...ground, sessions }, log, usual, options, undefined)
       yield* Effect.provideContext(
         Effect.gen(() => body(tools)) as Effect.Effect<void, unknown, Provided<Services>>,
         Context.merge(yield* Effect.context<Scope.Scope>(), tools.services)
@@ -181,12 +186,13 @@ export const open = <Services>(
   options: PoolOptions,
   driver?: SqlDriver.SqlDriver<Services>
 ): Effect.Effect<Tools<Services>, SqlError, Scope.Scope> =>
-  openLogged(kind, ground, makeLog(), options, driver)
+  openLogged(kind, ground, makeLog(), patient, options, driver)
 
 const openLogged = Effect.fnUntraced(function* <Services>(
   kind: Kind,
   ground: Ground<Services>,
   log: Log,
+  usual: PoolOptions,
   options: PoolOptions,
   driver: SqlDriver.SqlDriver<Services> | undefined
 ): Effect.fn.Return<Tools<Services>, SqlError, Scope.Scope> {
@@ -194,8 +200,8 @@ const openLogged = Effect.fnUntraced(function* <Services>(
   const steered = steer.over(driver ?? ground.database.driver())
   const layer =
     kind === "raw"
-      ? RawConnectionPool.layer(steered, options)
-      : Layer.provide(TpooledConnectionPool.layer(steered, options), Layer.succeedContext(ground.threads))
+      ? RawConnectionPool.layer(steered, { ...usual, ...options })
+      : Layer.provide(TpooledConnectionPool.layer(steered, { ...usual, ...options }), Layer.succeedContext(ground.threads))
   const services: Context.Context<ConnectionPool.ConnectionPool | SqlClient | Services> =
     yield* Layer.build(layer)
   const pool = Context.get(services, ConnectionPool.ConnectionPool)
@@ -206,7 +212,7 @@ const openLogged = Effect.fnUntraced(function* <Services>(
     sql: Context.get(services, SqlClient),
     services,
     steer,
-    open: (options = {}, driver) => openLogged(kind, ground, log, options, driver),
+    open: (options = {}, driver) => openLogged(kind, ground, log, usual, options, driver),
     table: (columns) => makeTable(ground.observer, columns),
     stats: (wanted) =>
       eventually(
@@ -345,6 +351,12 @@ export class Timers {
       })
       return Effect.provideService(effect, Clock.Clock, watched)
     })
+}
+
+/** What a database has to say of itself, for the tests that its dialect makes possible. */
+export const stated = <A>(value: A | undefined, name: string): A => {
+  if (value === undefined) throw new Error(`the tests need to know the ${name} of the database: add it to what \`database\` gives`)
+  return value
 }
 
 // -----------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import {
   settle,
   sqlFailure,
   start,
+  stated,
   Timers,
   type Tools,
   valueOf,
@@ -40,11 +41,14 @@ const refused = (attempt: number) =>
 const idOf = (pool: ConnectionPool.Service) =>
   pool.use((connection) => Effect.as(connection.ping, connection.id))
 
+/** Where the server is. */
+const addressOf = ({ database }: Pick<Tools<any>, "database">) => stated(database.address, "address")
+
 /** A driver that cannot connect. */
 const brokenDriver = <Services>({ database }: Pick<Tools<Services>, "database">) =>
   Effect.gen(function* () {
-    const { broken, driver } = database
-    return broken === undefined ? driver({ address: yield* closedPort }) : broken()
+    const { address, broken, driver } = database
+    return address === undefined ? stated(broken, "broken")() : driver({ address: yield* closedPort })
   })
 
 export const limiting = <Services>(bench: Bench<Services>): void => {
@@ -264,44 +268,44 @@ export const limiting = <Services>(bench: Bench<Services>): void => {
       }
     )
 
-    // The same with a server that does not answer. Whether there is one is known when the tests run.
-    test(
-      "EV-52 EV-53 a server that accepts and says nothing leaves neither a borrower nor a socket",
-      {},
-      function* (tools) {
-        const { address } = tools.database
-        if (address === undefined) return
-        const way = yield* wayTo(address)
-        const driver = tools.database.driver({ address: way.address })
-        const { pool, stats } = yield* tools.open({ max: 2, connectTimeout: "300 millis" }, driver)
-        const all = yield* Effect.forEach([1, 2, 3], () => start(failureOf(idOf(pool))))
-        for (const one of all) {
-          expect(yield* within("a borrower", Fiber.join(one))).toBeInstanceOf(SqlPoolError.ConnectTimeout)
+    // The same with a server that does not answer.
+    if (dialect.server !== undefined) {
+      test(
+        "EV-52 EV-53 a server that accepts and says nothing leaves neither a borrower nor a socket",
+        {},
+        function* (tools) {
+          const way = yield* wayTo(addressOf(tools))
+          const driver = tools.database.driver({ address: way.address })
+          const { pool, stats } = yield* tools.open({ max: 2, connectTimeout: "300 millis" }, driver)
+          const all = yield* Effect.forEach([1, 2, 3], () => start(failureOf(idOf(pool))))
+          for (const one of all) {
+            expect(yield* within("a borrower", Fiber.join(one))).toBeInstanceOf(SqlPoolError.ConnectTimeout)
+          }
+          yield* stats({ size: 0, pending: 0 })
+          // A thread that is new may take longer than that before it even asks.
+          expect(way.came()).toBeLessThanOrEqual(3)
+          yield* eventually("all sockets are closed", () => way.connected() === 0)
+          yield* way.open
+          // Now it answers. On a busy machine that may still take longer.
+          const again = Effect.retry(idOf(pool), { while: (error) => error._tag === "ConnectTimeout" })
+          expect(yield* within("a borrow", again)).toBeTypeOf("number")
+          yield* eventually("one socket is open", () => way.connected() === 1)
         }
-        yield* stats({ size: 0, pending: 0 })
-        // A thread that is new may take longer than that before it even asks.
-        expect(way.came()).toBeLessThanOrEqual(3)
-        yield* eventually("all sockets are closed", () => way.connected() === 0)
-        yield* way.open
-        expect(yield* within("a borrow when it answers again", idOf(pool))).toBeTypeOf("number")
-        expect(way.connected()).toBe(1)
-      }
-    )
-
-    test("EV-52 a slow server is waited for within the limit", {}, function* (tools) {
-      const { address } = tools.database
-      if (address === undefined) return
-      const way = yield* wayTo(address)
-      const { pool } = yield* tools.open(
-        { max: 1, connectTimeout: "1 minute" },
-        tools.database.driver({ address: way.address })
       )
-      const borrowing = yield* start(idOf(pool))
-      yield* eventually("it has come", () => way.came() === 1)
-      expect(borrowing.pollUnsafe()).toBeUndefined()
-      yield* way.open
-      expect(yield* within("the borrow", Fiber.join(borrowing))).toBe(1)
-    })
+
+      test("EV-52 a slow server is waited for within the limit", {}, function* (tools) {
+        const way = yield* wayTo(addressOf(tools))
+        const { pool } = yield* tools.open(
+          { max: 1, connectTimeout: "1 minute" },
+          tools.database.driver({ address: way.address })
+        )
+        const borrowing = yield* start(idOf(pool))
+        yield* eventually("it has come", () => way.came() === 1)
+        expect(borrowing.pollUnsafe()).toBeUndefined()
+        yield* way.open
+        expect(yield* within("the borrow", Fiber.join(borrowing))).toBe(1)
+      })
+    }
 
     simulated(
       "EV-54 the limit for connecting is not one for waiting",
@@ -378,7 +382,11 @@ export const limiting = <Services>(bench: Bench<Services>): void => {
         const held = yield* pool.get
         const waiting = yield* start(idOf(pool))
         yield* stats({ pending: 1 })
-        expect(yield* failureOf(pool.get)).toBeInstanceOf(PoolError.LineFull)
+        const full = yield* failureOf(pool.get)
+        expect(full).toBeInstanceOf(PoolError.LineFull)
+        // Errors of a pool say which one it is: where none was given, it has the name of its database.
+        expect(pool.name).toBe(pool.driver.target)
+        expect((full as Error).message).toContain(pool.name)
         expect((yield* sqlFailure(sql`select 1`)).cause).toBeInstanceOf(PoolError.LineFull)
         yield* held.release()
         expect(yield* Fiber.join(waiting)).toBe(held.id)

@@ -29,9 +29,9 @@ export interface Database<Services> {
   readonly driver: (changes?: DriverChanges) => SqlDriver.SqlDriver<Services>
   /** A driver whose connects fail, as those for a file in a folder that is not there. Where there is an `address`: not needed. */
   readonly broken?: (() => SqlDriver.SqlDriver<Services>) | undefined
-  /** Where its server is, if it has one. */
+  /** Where its server is. Where the dialect has a server, tests need to know it. */
   readonly address?: Address | undefined
-  /** The password of the driver, if it has one. It may show nowhere. */
+  /** The password of the driver, which may show nowhere. Where the dialect has a server, tests need to know it. */
   readonly password?: Redacted.Redacted | undefined
   /** How many sessions are open. Default: what the statement `server.sessions` of the dialect lists. */
   readonly sessions?: Effect.Effect<number> | undefined
