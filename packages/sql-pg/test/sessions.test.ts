@@ -186,7 +186,7 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
           Effect.gen(function* () {
             const native = connection.native as PgConnection.PgConnection
             yield* native.query("begin")
-            return yield* native.query("select pg_current_xact_id()")
+            return yield* native.query("select pg_current_xact_id()::text")
           })
         )
         yield* inTransaction

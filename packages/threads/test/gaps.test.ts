@@ -2,11 +2,14 @@
  * What no other test noticed when thread pools were broken on purpose, one subject after the other. The tables of
  * docs/testing.md say what was broken.
  */
-import { Context } from "effect"
-import { describe, expect, it } from "vitest"
+import { Remote, ThreadPool } from "@cenote/threads"
+import { describe, expect, it } from "@effect/vitest"
+import { Context, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Call, RemoteFunction } from "../src/internal/call.ts"
 import { Cell, cellOf, FromThread, Status, ToThread } from "../src/internal/protocol.ts"
 import { type Owner, Thread } from "../src/internal/thread.ts"
+import { Cells, eventually, faulty, within } from "./faults-kit.ts"
+import { failureOf, overThreads, start } from "./kit.ts"
 
 // -----------------------------------------------------------------------------
 // A thread, as the pool sees it
@@ -105,4 +108,159 @@ describe("a program that makes up functions as it goes", () => {
     expect(define(functions[0]!), "it was forgotten").toEqual([true])
     expect(define(functions[0]!)).toEqual([false])
   })
+})
+
+// -----------------------------------------------------------------------------
+// Objects
+// -----------------------------------------------------------------------------
+
+/** A module as text: it may have anything, and no other test has it. */
+const moduleOf = (source: string): string => `data:text/javascript,${encodeURIComponent(source)}`
+
+describe("an object with more calls than its thread has room for", () => {
+  it.live("whose thread ends under the first of them: each hears, those that were never sent too", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const doomed = moduleOf(`
+        export class Doomed {
+          constructor(cells) { this.cells = cells }
+          leave() {
+            Atomics.add(this.cells, 0, 1)
+            Atomics.wait(this.cells, 1, 0, 30_000)
+            process.exit(1)
+          }
+          never() {}
+        }
+      `)
+      const object: any = yield* ThreadPool.proxy(doomed, "Doomed" as never, ...([[cells.shared]] as never))
+      const first = yield* start(Effect.exit(object.leave() as Effect.Effect<never, any>))
+      yield* cells.raised(0)
+      const later = yield* Effect.forEach(Array.from({ length: 1_100 }), () =>
+        start(Effect.exit(object.never() as Effect.Effect<void, any>))
+      )
+      const { pending, running } = yield* ThreadPool.stats
+      expect({ pending, running }).toEqual({ pending: 77, running: 1024 })
+      cells.raise(1)
+      const exits = yield* within("all of them", Effect.forEach(later, Fiber.join))
+      expect(yield* failureOf(yield* Fiber.join(first))).toMatchObject({
+        _tag: "ThreadCrashed",
+        started: true
+      })
+      const errors = yield* Effect.forEach(exits, (exit) => failureOf(exit))
+      const sent = errors.filter((error) => error._tag === "ThreadCrashed" && !error.started)
+      const unsent = errors.filter((error) => error._tag === "StaleRemote" && error.reason === "threadEnded")
+      expect([sent.length, unsent.length]).toEqual([1023, 77])
+      expect(yield* ThreadPool.stats).toMatchObject({ pending: 0, running: 0, crashed: 1024, rejected: 77 })
+    }).pipe(overThreads())
+  )
+})
+
+describe("an object that its class gives to each who makes one", () => {
+  it.live("is disposed of when the last of their scopes closes", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const shared = moduleOf(`
+        let one
+        export class Single {
+          constructor(cells) {
+            if (one !== undefined) return one
+            one = this
+            this.cells = cells
+          }
+          works() { return true }
+          [Symbol.dispose]() { Atomics.add(this.cells, 0, 1) }
+        }
+      `)
+      const make = ThreadPool.proxy(shared, "Single" as never, ...([[cells.shared]] as never))
+      const scopes = [yield* Scope.make(), yield* Scope.make()] as const
+      const [first, second]: Array<any> = yield* Effect.forEach(scopes, (scope) => Scope.provide(make, scope))
+      expect(second).toBe(first)
+      yield* Scope.close(scopes[0], Exit.void)
+      expect(yield* second.works() as Effect.Effect<boolean>).toBe(true)
+      expect(cells.get(0)).toBe(0)
+      yield* Scope.close(scopes[1], Exit.void)
+      expect(cells.get(0)).toBe(1)
+      expect(Remote.isAlive(second)).toBe(false)
+    }).pipe(overThreads())
+  )
+})
+
+// -----------------------------------------------------------------------------
+// Sizes
+// -----------------------------------------------------------------------------
+
+describe("fewer threads", () => {
+  it.live("of those at work the ones without objects go, also where one with an object was there first", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const thing = yield* ThreadPool.proxy(faulty, "Thing", [cells.shared])
+      const home = yield* thing.thread()
+      const other = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(0)
+      yield* ThreadPool.resize(1)
+      const states = new Map((yield* ThreadPool.stats).threads.map(({ state, thread }) => [thread, state]))
+      expect(states.get(home)).toBe("idle")
+      expect([...states.values()].toSorted()).toEqual(["idle", "retiring"])
+      cells.raise(1)
+      expect(yield* Fiber.join(other)).not.toBe(home)
+      yield* eventually(
+        "one thread is left",
+        Effect.map(ThreadPool.stats, ({ threads }) => threads.length === 1)
+      )
+      expect(yield* faulty.thread()).toBe(home)
+      expect(yield* thing.thread()).toBe(home)
+    }).pipe(overThreads({ size: 2 }))
+  )
+})
+
+describe("recycle.tasks", () => {
+  it.live("does not keep a thread from calls that its objects keep from being replaced", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const things = yield* Effect.forEach([1, 2], () => ThreadPool.proxy(faulty, "Thing", [cells.shared]))
+      const homes = yield* Effect.forEach(things, (thing) => thing.thread())
+      expect(new Set(homes).size).toBe(2)
+      // The first is worn by far, the second is not.
+      for (let i = 0; i < 20; i++) yield* things[0]!.thread()
+      const calls = yield* Effect.forEach([0, 2], (cell) => start(faulty.wait(cells.shared, cell, 4)))
+      for (const cell of [0, 2]) yield* cells.raised(cell)
+      cells.raise(4)
+      expect(new Set(yield* Effect.forEach(calls, Fiber.join))).toEqual(new Set(homes))
+    }).pipe(overThreads({ size: 2, recycle: { tasks: 10 } }))
+  )
+})
+
+describe("a drain that waits for a task", () => {
+  it.live("holds up no Stream that was open before, and no scope that lets go of an object", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const scope = yield* Scope.make()
+      yield* Scope.provide(ThreadPool.proxy(faulty, "Thing", [cells.shared]), scope)
+      const long = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(0)
+      let items = 0
+      // Of more items than there are in one pull.
+      const reading = yield* start(
+        Stream.runForEach(
+          ThreadPool.execute(function* () {
+            for (let i = 0; i < 1_000; i++) yield i
+          }),
+          () =>
+            Effect.gen(function* () {
+              if (++items === 1) yield* cells.raised(2)
+            })
+        )
+      )
+      yield* eventually("the first item", () => items === 1)
+      const drained = yield* start(ThreadPool.drain)
+      cells.raise(2)
+      yield* within("the Stream", Fiber.join(reading))
+      expect(items).toBe(1_000)
+      yield* within("the scope of the object", Scope.close(scope, Exit.void))
+      expect(drained.pollUnsafe(), "the task still runs").toBeUndefined()
+      cells.raise(1)
+      yield* within("the drain", Fiber.join(drained))
+      yield* Fiber.join(long)
+    }).pipe(overThreads({ size: 2 }))
+  )
 })

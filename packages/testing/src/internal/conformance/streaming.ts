@@ -82,7 +82,8 @@ export const streaming = <Services>({ dialect, kind, test }: Bench<Services>): v
             Stream.runCollect(Stream.take(sql.unsafe<{ n: number }>(dialect.series(100_000)).stream, wanted))
           )
           expect(Array.from(rows, ({ n }) => n)).toEqual(Array.from({ length: wanted }, (_, i) => i + 1))
-          yield* stats({ idle: 1, used: 0 })
+          // A driver may give up a session whose cancel came too late to be confirmed.
+          yield* stats({ used: 0, pending: 0 })
           expect(yield* within("the next statement", sql`select 1 as n`)).toEqual([{ n: 1 }])
         }
       }
@@ -92,7 +93,7 @@ export const streaming = <Services>({ dialect, kind, test }: Bench<Services>): v
       const rows = sql.unsafe<{ n: number }>(dialect.series(100_000)).stream
       const failed = Stream.runForEach(rows, ({ n }) => (n === 5 ? Effect.fail("enough") : Effect.void))
       expect(yield* within("the stream", failureOf(failed))).toBe("enough")
-      yield* stats({ used: 0, idle: 1 })
+      yield* stats({ used: 0, pending: 0 })
 
       const begun = yield* Deferred.make<void>()
       const reading = yield* start(
@@ -101,7 +102,7 @@ export const streaming = <Services>({ dialect, kind, test }: Bench<Services>): v
       yield* Deferred.await(begun)
       yield* stats({ used: 1 })
       yield* within("the interruption", Fiber.interrupt(reading))
-      yield* stats({ used: 0, idle: 1 })
+      yield* stats({ used: 0, pending: 0 })
       expect(yield* within("the next statement", sql`select 1 as n`)).toEqual([{ n: 1 }])
     })
 
