@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { blocksOf, checkTypes, runBlock } from "./blocks.ts"
@@ -22,10 +22,24 @@ const pack = async ({ folder, id, manifest }: Package): Promise<Ran> => {
   return run("publint", ["run", "--strict", join(destination, tarball)], { quiet: true })
 }
 
-/** Installs the tarball beside `effect` alone; what it needs of ours comes from the other tarballs. */
+/** Packages that users patch as the workspace does: see the README of whatever needs them. */
+const applyPatches = async (project: string): Promise<void> => {
+  const folder = join(root, "patches")
+  for (const file of readdirSync(folder)) {
+    const name = file.slice(0, file.lastIndexOf("@")).replace("__", "/")
+    const installed = join(project, "node_modules", name)
+    if (existsSync(installed))
+      await run("git", ["apply", join(folder, file)], { cwd: installed, quiet: true })
+  }
+}
+
+/** Installs the tarball beside `effect` alone, and what of ours its README uses besides; what it needs comes from the other tarballs. */
 const useTarball = async ({ folder, id, manifest }: Package): Promise<Ran> => {
   const project = join(temporary, id)
   mkdirSync(project)
+  const [block] = blocksOf(join(folder, "README.md"))
+  if (block === undefined) return { code: 1, output: `packages/${id}/README.md has no \`\`\`ts block` }
+  const used = [...tarballs.keys()].filter((name) => block.code.includes(`"${name}"`))
   const fileOf = (name: string) => `file:${tarballs.get(name)}`
   const others = [...tarballs.keys()].filter((name) => name !== manifest.name)
   writeFileSync(
@@ -34,17 +48,17 @@ const useTarball = async ({ folder, id, manifest }: Package): Promise<Ran> => {
       private: true,
       type: "module",
       dependencies: {
-        [manifest.name]: fileOf(manifest.name),
+        ...Object.fromEntries([manifest.name, ...used].map((name) => [name, fileOf(name)])),
         effect: readManifest(join(root, "node_modules/effect")).version
       },
-      overrides: Object.fromEntries(others.map((name) => [name, fileOf(name)]))
+      overrides: Object.fromEntries(
+        others.filter((name) => !used.includes(name)).map((name) => [name, fileOf(name)])
+      )
     })
   )
   const install = await run("npm", ["install", "--no-audit", "--no-fund"], { cwd: project, quiet: true })
   if (install.code !== 0) return install
-
-  const [block] = blocksOf(join(folder, "README.md"))
-  if (block === undefined) return { code: 1, output: `packages/${id}/README.md has no \`\`\`ts block` }
+  await applyPatches(project)
   // The published declarations are checked too; Effect's name types of the web.
   const types = await checkTypes([block], project, { skipLibCheck: false, lib: ["es2023", "dom"] })
   return types.code !== 0 || !block.runs ? types : runBlock(block, project)

@@ -25,7 +25,7 @@ export const text = (session: SqlSession, sql: string, params: ReadonlyArray<unk
 export const idOf = (session: SqlSession): number => (session.native as Mysql.Connection).threadId
 
 /** What sessions do, as another session sees it. */
-export const statements = (observer: SqlSession, id: number) =>
+const statements = (observer: SqlSession, id: number) =>
   Effect.map(
     rows(observer, "select command, info from information_schema.processlist where id = ?", [id]),
     (rows) => rows.map((_) => ({ command: String(_.command), info: String(_.info) }))

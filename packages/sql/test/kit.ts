@@ -66,7 +66,7 @@ export class FakeSession implements SqlDriver.SqlSession {
   }
 }
 
-export const lost = (): SqlError =>
+const lost = (): SqlError =>
   new SqlError({
     reason: new ConnectionError({ cause: new Error("lost"), message: "lost", operation: "use" })
   })

@@ -9,6 +9,8 @@ const orders = DatabaseConnector.get({ host: "orders.internal", database: "order
 
 const tables = Effect.flatMap(SqlClient, (sql) => sql`create table t (name text)`)
 
+const layer = () => DatabaseConnectorTest.layer({ migrations: () => tables })
+
 describe("DatabaseConnectorTest", () => {
   it.live("gives each host and database a database of its own, the same each time", () =>
     Effect.gen(function* () {
@@ -48,7 +50,6 @@ describe("DatabaseConnectorTest", () => {
       yield* sql`insert into t values ('Ada')`
       return yield* sql`select count(*) as n from t`
     })
-    const layer = () => DatabaseConnectorTest.layer({ migrations: () => tables })
     return Effect.gen(function* () {
       expect(yield* Effect.provide(test, layer())).toEqual([{ n: 1 }])
       expect(yield* Effect.provide(test, layer())).toEqual([{ n: 1 }])

@@ -195,13 +195,19 @@ describe("fewer threads", () => {
       const cells = new Cells()
       const thing = yield* ThreadPool.proxy(faulty, "Thing", [cells.shared])
       const home = yield* thing.thread()
+      // So that the task goes to the other one.
+      const own = yield* start(thing.wait(2, 3))
+      yield* cells.raised(2)
       const other = yield* start(faulty.wait(cells.shared, 0, 1))
       yield* cells.raised(0)
       yield* ThreadPool.resize(1)
-      const states = new Map((yield* ThreadPool.stats).threads.map(({ state, thread }) => [thread, state]))
-      expect(states.get(home)).toBe("idle")
-      expect([...states.values()].toSorted()).toEqual(["idle", "retiring"])
-      cells.raise(1)
+      const states = (yield* ThreadPool.stats).threads.map(({ state, thread }) => [thread === home, state])
+      expect(states.toSorted()).toEqual([
+        [false, "retiring"],
+        [true, "busy"]
+      ])
+      for (const cell of [1, 3]) cells.raise(cell)
+      expect(yield* Fiber.join(own)).toBe(home)
       expect(yield* Fiber.join(other)).not.toBe(home)
       yield* eventually(
         "one thread is left",

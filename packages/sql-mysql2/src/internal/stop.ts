@@ -55,7 +55,7 @@ export const hangUp = (
   })
 
 /** What errors say of a session whose statement could not be stopped. */
-export const givenUp = (operation: string): SqlError =>
+const givenUp = (operation: string): SqlError =>
   connectionError(
     "the statement was interrupted and could not be stopped on the server: its connection was closed",
     operation

@@ -19,7 +19,7 @@ export interface WireConfig {
   readonly pragmas: ReadonlyArray<Pragma>
 }
 
-export interface Pragma {
+interface Pragma {
   readonly name: string
   readonly value: string
 }

@@ -34,7 +34,7 @@ interface WorkerModule {
  * Opens a session in a thread of the pool in the context. Its scope ends it there. What connecting takes is limited, and not
  * how long it takes to have a thread: the thread pool says that itself.
  */
-export const openInThread = (
+const openInThread = (
   driver: SqlDriver,
   { connectTimeout = defaults.connectTimeout, name = driver.target }: Options
 ): Effect.Effect<SqlSession, SqlError | ConnectTimeout, ThreadPool.ThreadPool | Scope.Scope> => {
@@ -149,7 +149,7 @@ class Ends {
   }
 }
 
-export class TpooledSession implements SqlSession {
+class TpooledSession implements SqlSession {
   readonly native: Remote.Remote<HostedSession>
   private readonly ends: Ends
   private readonly unkillable: boolean

@@ -141,73 +141,74 @@ export const failing = <Services>(bench: Bench<Services>): void => {
     }
 
     if (server !== undefined) {
-    test("a password shows nowhere", {}, function* (tools) {
-      const { driver } = tools.database
-      const password = stated(tools.database.password, "password")
-      const wrong = Redacted.make(`wrong-${randomBytes(12).toString("hex")}`)
-      const secrets = [Redacted.value(password), Redacted.value(wrong)]
-      const shown: Array<string> = []
-      const show = (what: unknown) =>
-        shown.push(
-          inspect(what, {
-            depth: Infinity,
-            showHidden: true,
-            maxArrayLength: null,
-            maxStringLength: null,
-            getters: true
-          }),
-          String(what),
-          JSON.stringify(what, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value)) ??
-            ""
-        )
-      const spans: Array<Tracer.NativeSpan> = []
-      const tracer = Tracer.make({
-        span: (options) => {
-          const span = new Tracer.NativeSpan(options)
-          spans.push(span)
-          return span
-        }
+      test("a password shows nowhere", {}, function* (tools) {
+        const { driver } = tools.database
+        const password = stated(tools.database.password, "password")
+        const wrong = Redacted.make(`wrong-${randomBytes(12).toString("hex")}`)
+        const secrets = [Redacted.value(password), Redacted.value(wrong)]
+        const shown: Array<string> = []
+        const show = (what: unknown) =>
+          shown.push(
+            inspect(what, {
+              depth: Infinity,
+              showHidden: true,
+              maxArrayLength: null,
+              maxStringLength: null,
+              getters: true
+            }),
+            String(what),
+            JSON.stringify(what, (_, value: unknown) =>
+              typeof value === "bigint" ? String(value) : value
+            ) ?? ""
+          )
+        const spans: Array<Tracer.NativeSpan> = []
+        const tracer = Tracer.make({
+          span: (options) => {
+            const span = new Tracer.NativeSpan(options)
+            spans.push(span)
+            return span
+          }
+        })
+        yield* Effect.gen(function* () {
+          const refusing = yield* tools.open({}, driver({ password: wrong }))
+          const refused = yield* failureOf(refusing.pool.get)
+          expect(refused).toMatchObject({ reason: { _tag: "AuthenticationError" } })
+          show(refused)
+          show((refused as SqlError).reason.cause)
+          shown.push(Cause.pretty(Cause.fail(refused)))
+          show(yield* failureOf(refusing.sql`select 1`))
+          show(yield* failureOf(tools.open({ min: 1 }, driver({ password: wrong }))))
+          const nobody = yield* tools.open({}, driver({ address: yield* closedPort }))
+          show(yield* failureOf(nobody.pool.get))
+          const { pool, sql, stats } = yield* tools.open({ max: 1, leakAfter: "1 millis" })
+          const events: Array<unknown> = []
+          yield* start(Stream.runForEach(pool.events, (event) => Effect.sync(() => events.push(event))))
+          yield* pool.use((connection) =>
+            Effect.gen(function* () {
+              expect(yield* valueOf(connection, "select 1")).toBe(1)
+              show(yield* pool.leases)
+              show(connection.id)
+            })
+          )
+          show(yield* failureOf(sql`selec 1`))
+          yield* stats({ idle: 1 })
+          yield* Effect.sleep(5)
+          show(yield* pool.stats)
+          show(events)
+          show(pool.name)
+          show(pool.driver.name)
+          show(pool.driver.target)
+          show(pool.driver.client.spanAttributes)
+          const { entries } = yield* PoolRegistry.PoolRegistry
+          show((yield* entries).map(({ id, kind, name }) => ({ id, kind, name })))
+          expect(events.length).toBeGreaterThan(0)
+        }).pipe(Effect.withTracer(tracer))
+        for (const { attributes, events, name } of spans) show([name, [...attributes], events])
+        expect(spans.length).toBeGreaterThan(0)
+        for (const line of yield* tools.warnings) show(line)
+        const text = shown.join("\n")
+        for (const secret of secrets) expect(text.includes(secret), "it is shown").toBe(false)
       })
-      yield* Effect.gen(function* () {
-        const refusing = yield* tools.open({}, driver({ password: wrong }))
-        const refused = yield* failureOf(refusing.pool.get)
-        expect(refused).toMatchObject({ reason: { _tag: "AuthenticationError" } })
-        show(refused)
-        show((refused as SqlError).reason.cause)
-        shown.push(Cause.pretty(Cause.fail(refused)))
-        show(yield* failureOf(refusing.sql`select 1`))
-        show(yield* failureOf(tools.open({ min: 1 }, driver({ password: wrong }))))
-        const nobody = yield* tools.open({}, driver({ address: yield* closedPort }))
-        show(yield* failureOf(nobody.pool.get))
-        const { pool, sql, stats } = yield* tools.open({ max: 1, leakAfter: "1 millis" })
-        const events: Array<unknown> = []
-        yield* start(Stream.runForEach(pool.events, (event) => Effect.sync(() => events.push(event))))
-        yield* pool.use((connection) =>
-          Effect.gen(function* () {
-            expect(yield* valueOf(connection, "select 1")).toBe(1)
-            show(yield* pool.leases)
-            show(connection.id)
-          })
-        )
-        show(yield* failureOf(sql`selec 1`))
-        yield* stats({ idle: 1 })
-        yield* Effect.sleep(5)
-        show(yield* pool.stats)
-        show(events)
-        show(pool.name)
-        show(pool.driver.name)
-        show(pool.driver.target)
-        show(pool.driver.client.spanAttributes)
-        const { entries } = yield* PoolRegistry.PoolRegistry
-        show((yield* entries).map(({ id, kind, name }) => ({ id, kind, name })))
-        expect(events.length).toBeGreaterThan(0)
-      }).pipe(Effect.withTracer(tracer))
-      for (const { attributes, events, name } of spans) show([name, [...attributes], events])
-      expect(spans.length).toBeGreaterThan(0)
-      for (const line of yield* tools.warnings) show(line)
-      const text = shown.join("\n")
-      for (const secret of secrets) expect(text.includes(secret), "it is shown").toBe(false)
-    })
     }
 
     test("a pool is registered under its name while it is open", {}, function* (tools) {
@@ -227,7 +228,10 @@ export const failing = <Services>(bench: Bench<Services>): void => {
 }
 
 /** What is asked of both kinds of pools at once. */
-export const alike = <Services>({ failures, server, values }: Dialect, ground: () => Ground<Services>): void => {
+export const alike = <Services>(
+  { failures, server, values }: Dialect,
+  ground: () => Ground<Services>
+): void => {
   describe("raw and tpooled", () => {
     it.live("values are alike, down to their classes", () =>
       Effect.gen(function* () {

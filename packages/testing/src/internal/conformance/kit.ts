@@ -67,7 +67,7 @@ export interface Tools<Services> extends Ground<Services> {
 type Provided<Services> = Scope.Scope | ConnectionPool.ConnectionPool | SqlClient | Services
 
 /** The steps of a test. */
-export type Body<Services> = (
+type Body<Services> = (
   tools: Tools<Services>
 ) => Generator<Effect.Effect<any, any, Provided<Services>>, void>
 
@@ -201,7 +201,10 @@ const openLogged = Effect.fnUntraced(function* <Services>(
   const layer =
     kind === "raw"
       ? RawConnectionPool.layer(steered, { ...usual, ...options })
-      : Layer.provide(TpooledConnectionPool.layer(steered, { ...usual, ...options }), Layer.succeedContext(ground.threads))
+      : Layer.provide(
+          TpooledConnectionPool.layer(steered, { ...usual, ...options }),
+          Layer.succeedContext(ground.threads)
+        )
   const services: Context.Context<ConnectionPool.ConnectionPool | SqlClient | Services> =
     yield* Layer.build(layer)
   const pool = Context.get(services, ConnectionPool.ConnectionPool)
@@ -241,7 +244,7 @@ const makeTable = (connection: Connection, columns: string): Effect.Effect<strin
 // -----------------------------------------------------------------------------
 
 /** Says what becomes of attempts to connect, and of closing, wherever connections live; and counts them. */
-export class Steering {
+class Steering {
   /** Attempts to connect, whatever became of them. */
   attempts = 0
   /** Attempts that have ended in some way other than with a connection, and connections that are closed. */
@@ -355,7 +358,8 @@ export class Timers {
 
 /** What a database has to say of itself, for the tests that its dialect makes possible. */
 export const stated = <A>(value: A | undefined, name: string): A => {
-  if (value === undefined) throw new Error(`the tests need to know the ${name} of the database: add it to what \`database\` gives`)
+  if (value === undefined)
+    throw new Error(`the tests need to know the ${name} of the database: add it to what \`database\` gives`)
   return value
 }
 
@@ -389,7 +393,7 @@ export const sqlFailure = <A, E, R>(
 // -----------------------------------------------------------------------------
 
 /** A line of the log. */
-export interface Line {
+interface Line {
   readonly level: string
   readonly text: string
   readonly cause: string
