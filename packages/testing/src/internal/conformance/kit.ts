@@ -67,9 +67,7 @@ export interface Tools<Services> extends Ground<Services> {
 type Provided<Services> = Scope.Scope | ConnectionPool.ConnectionPool | SqlClient | Services
 
 /** The steps of a test. */
-type Body<Services> = (
-  tools: Tools<Services>
-) => Generator<Effect.Effect<any, any, Provided<Services>>, void>
+type Body<Services> = (tools: Tools<Services>) => Generator<Effect.Effect<any, any, Provided<Services>>, void>
 
 type Register<Services> = (title: string, options: PoolOptions, body: Body<Services>) => void
 
