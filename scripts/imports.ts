@@ -31,7 +31,7 @@ const table: Record<string, Row> = {
   "sql-pg": { everywhere: ["effect", "@cenote/sql", "@effect/sql-pg"] },
   "sql-mysql2": { everywhere: ["effect", "@cenote/sql", "@effect/sql-mysql2", "mysql2", "node:"] },
   "sql-sqlite": { everywhere: ["effect", "@cenote/sql", "node:"] },
-  dashboard: { everywhere: ["effect", "@cenote/pool", "@effect/platform-node", "node:"] },
+  dashboard: { everywhere: ["effect", "@cenote/pool", "@effect/platform-node", "node:", "uplot"] },
   testing: { everywhere: ["*"] },
   examples: { everywhere: ["*", "@cenote/testing"] },
   bench: { everywhere: ["*", "@cenote/testing"] }

@@ -111,7 +111,11 @@ layer(NodeServices.layer, { excludeTestServices: true })("what start checks of t
         kind: "threads",
         name: "fat",
         stats: Effect.succeed({ ...stats, name: "fat", max: 1 }),
-        leases: Effect.succeed([]),
+        options: {},
+        leases: () => Effect.succeed([]),
+        waiters: () => Effect.succeed([]),
+        record: () => Effect.void,
+        actions: {},
         events: Stream.make(
           created(1),
           created(2),

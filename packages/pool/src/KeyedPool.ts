@@ -24,7 +24,7 @@
  */
 import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { format } from "effect/Formatter"
 import { dual } from "effect/Function"
@@ -36,7 +36,7 @@ import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import { KeyedCore } from "./internal/keyed.ts"
-import { Reader, resolve } from "./internal/options.ts"
+import { Reader, resolve, shown } from "./internal/options.ts"
 import * as internal from "./internal/pool.ts"
 import * as report from "./internal/report.ts"
 import { Work } from "./internal/work.ts"
@@ -138,9 +138,18 @@ export const make = <K, A, E, R, RValidate = never, RReset = never, RRetry = nev
         core.onClosing = yield* internal.register({
           kind: "keyed",
           name: core.name,
+          options: core.shown,
           stats: Effect.sync(() => core.stats()),
-          leases: Effect.sync(() => core.all().flatMap((entry) => report.leases(entry.core))),
-          events: core.events.stream
+          leases: (limit) => Effect.sync(() => core.leases(limit)),
+          waiters: (limit) => Effect.sync(() => core.waiters(limit)),
+          events: core.events.stream,
+          record: (recorder) => core.events.record(recorder),
+          actions: {
+            recycle: Effect.sync(() => core.recycle()),
+            suspend: Effect.sync(() => core.suspend()),
+            resume: Effect.sync(() => core.resume()),
+            evict: Effect.sync(() => core.clear())
+          }
         })
       }
       return new KeyedPoolImpl(core)
@@ -259,6 +268,33 @@ export const stats = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<Stats<K>
 export const events = <K, A, E>(self: KeyedPool<K, A, E>): Stream.Stream<PoolEvent> =>
   coreOf(self).events.stream
 
+/**
+ * Closes everything that exists now, of all keys: at rest at once, on loan when it comes back.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const recycle = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).recycle())
+
+/**
+ * Lends nothing more, of any key, until {@link resume}: borrowers wait in their lines.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const suspend = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).suspend())
+
+/**
+ * Ends a {@link suspend}.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const resume = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).resume())
+
 // -----------------------------------------------------------------------------
 // Service
 // -----------------------------------------------------------------------------
@@ -348,11 +384,20 @@ const makeCore = <K, A, E>(
     acquire: Effect.void,
     max: read.count("maxPerKey", maxPerKey, 1, 4)
   } as Pool.Options<any, never, any>)
+  const total = read.count("max", max, 1, Infinity)
+  const idle = read.millis("keyIdle", keyIdle, 300_000, "above zero")
+  const { max: _max, min: _min, ...perKey } = shown(shared)
   return new KeyedCore<K, A, E>(
     {
       name: shared.name,
-      max: read.count("max", max, 1, Infinity),
-      keyIdle: read.millis("keyIdle", keyIdle, 300_000, "above zero"),
+      max: total,
+      keyIdle: idle,
+      shown: {
+        ...perKey,
+        maxPerKey: shared.max,
+        ...(total === Infinity ? {} : { max: total }),
+        keyIdle: Duration.format(Duration.millis(idle))
+      },
       settingsOf: (key) => ({
         ...shared,
         name: `${shared.name}[${typeof key === "string" ? key : format(key)}]`,

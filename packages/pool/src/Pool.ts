@@ -100,6 +100,21 @@ export interface Lease<out A> {
 }
 
 /**
+ * A borrower in line.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Waiter {
+  /** Identifier of its fiber. */
+  readonly fiber: number
+  /** Name of the span that it borrows under. */
+  readonly span: string | undefined
+  /** For how long it has been in line, in milliseconds. */
+  readonly waited: number
+}
+
+/**
  * How a pool behaves. Only `acquire` is required.
  *
  * **Gotchas**
@@ -623,6 +638,15 @@ export const pending = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
  */
 export const leases = <A, E>(self: Pool<A, E>): Effect.Effect<ReadonlyArray<Lease<A>>> =>
   Effect.sync(() => report.leases(internal.core(self)))
+
+/**
+ * Who is in line, for how long, under which span; the head first.
+ *
+ * @category observing
+ * @since 0.1.0
+ */
+export const waiters = <A, E>(self: Pool<A, E>): Effect.Effect<ReadonlyArray<Waiter>> =>
+  Effect.sync(() => report.waiters(internal.core(self)))
 
 /**
  * What happens in the pool from now on, until it has closed. A pool that nobody listens to spends nothing

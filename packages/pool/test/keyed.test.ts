@@ -1520,7 +1520,7 @@ describe("registry, service and forms", () => {
       const a = yield* borrow(pool, "a")
       const b = yield* borrow(pool, "b")
       expect(yield* entry!.stats).toMatchObject({ name: "hosts", max: 3, size: 2, used: 2 })
-      const leases = yield* entry!.leases
+      const leases = yield* entry!.leases()
       expect(leases.map((lease) => lease.item)).toEqual([a.item, b.item])
       const heard = yield* Effect.forkScoped(Stream.runHead(entry!.events), { startImmediately: true })
       yield* settle

@@ -337,7 +337,9 @@ class Run {
 
   check(): void {
     const { name: _, ...stats } = this.world.run(Pool.stats(this.pool))
-    expect(stats).toEqual(this.model.stats())
+    const { closed, suspended } = this.model
+    const state = closed ? (stats.size > 0 ? "closing" : "closed") : suspended ? "suspended" : "open"
+    expect(stats).toEqual({ ...this.model.stats(), state })
     expect(stats.size).toBe(stats.idle + stats.used + stats.creating + stats.closing)
     expect(this.borrowers.map((_) => _.status)).toEqual(this.model.borrowers.map((_) => _.status))
   }

@@ -85,7 +85,7 @@ describe("the registry", () => {
       const holder = yield* borrow(pool)
       expect(yield* entry!.stats).toEqual(yield* Pool.stats(pool))
       expect(yield* entry!.stats).toMatchObject({ name: "app/Db", used: 1, max: 3 })
-      expect(yield* entry!.leases).toMatchObject([{ item: holder.item, fiber: holder.id }])
+      expect(yield* entry!.leases()).toMatchObject([{ item: holder.item, fiber: holder.id }])
       yield* settle
       expect(seen).toEqual(["WaitStarted", "Created", "Borrowed"])
     }))
@@ -98,9 +98,13 @@ describe("the registry", () => {
         PoolRegistry.register({
           kind: "pool",
           name: "theirs",
+          options: {},
           stats: Pool.stats(pool),
-          leases: Pool.leases(pool),
-          events: Pool.events(pool)
+          leases: () => Pool.leases(pool),
+          waiters: () => Pool.waiters(pool),
+          events: Pool.events(pool),
+          record: () => Effect.void,
+          actions: {}
         }),
         scope
       )

@@ -19,7 +19,7 @@ describe("a pool of connections", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const connection = yield* ConnectionPool.get
-          expect(yield* entry!.leases).toMatchObject([
+          expect(yield* entry!.leases()).toMatchObject([
             { resource: connection.id, item: { connectedAt: connection.connectedAt } }
           ])
         })

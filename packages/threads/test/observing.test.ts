@@ -872,12 +872,12 @@ describe("the registry", () => {
   it.live("an entry tells what runs, where, since when, and for whom", () =>
     Effect.gen(function* () {
       const [entry] = yield* PoolRegistry.entries
-      expect(yield* entry!.leases).toEqual([])
+      expect(yield* entry!.leases()).toEqual([])
       const shared = new Shared(2)
       const running = yield* start(Effect.withSpan(plain.beginAndBlock(shared.cells), "the request"))
       yield* shared.until(1)
       yield* Effect.sleep(2)
-      const leases = yield* entry!.leases
+      const leases = yield* entry!.leases()
       expect(leases).toMatchObject([
         { item: "plain.ts#beginAndBlock", resource: 1, fiber: running.id, span: "the request" }
       ])
@@ -885,7 +885,7 @@ describe("the registry", () => {
       expect(Math.abs(leases[0]!.since + leases[0]!.held - Date.now())).toBeLessThan(10_000)
       shared.set(1, 1)
       yield* Fiber.join(running)
-      expect(yield* entry!.leases).toEqual([])
+      expect(yield* entry!.leases()).toEqual([])
     }).pipe(overThreads(), Effect.provide(PoolRegistry.layer))
   )
 

@@ -14,7 +14,7 @@ import {
   ValidationFailed,
   WouldDeadlock
 } from "../PoolError.ts"
-import type { CloseReason, PoolEvent } from "../PoolEvent.ts"
+import type { CloseReason } from "../PoolEvent.ts"
 import { createResource } from "./create.ts"
 import { Deadlock, suspicionMillis } from "./deadlock.ts"
 import { type EventFields, Events } from "./events.ts"
@@ -22,7 +22,7 @@ import type { Lease } from "./lease.ts"
 import { Line } from "./line.ts"
 import { List } from "./list.ts"
 import { Reader, type Settings } from "./options.ts"
-import { acquireTimeout, heldFor, spanName, stats } from "./report.ts"
+import { acquireTimeout, heldFor, isTraced, spanName, stats, traceWait } from "./report.ts"
 import { Shelf } from "./shelf.ts"
 import { Slot } from "./slot.ts"
 import { Alarm, isDue, isOver, overAt, type Work } from "./work.ts"
@@ -158,7 +158,7 @@ export class Core<A, E> {
       this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
     } else if (this.isLineFull()) {
       const { maxWaiting, name } = this.settings
-      if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "LineFull" })
+      if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "LineFull" })
       this.refuse(lease, new LineFull({ pool: name, maxWaiting, stats: stats(this) }))
     } else {
       this.joinLine(lease)
@@ -195,9 +195,10 @@ export class Core<A, E> {
     if (lease.state !== "waiting") return
     this.leaveLine(lease)
     lease.state = "done"
-    if (this.events.heard) {
-      this.tell("WaitCancelled", { fiber: lease.fiber.id, waited: this.work.now() - lease.since })
-    }
+    if (!this.events.heard && !isTraced(lease)) return
+    const waited = this.work.now() - lease.since
+    traceWait(this, lease, waited, Exit.interrupt())
+    if (this.events.heard) this.tellTraffic("WaitCancelled", { fiber: lease.fiber.id, waited })
   }
 
   /** Remembers a loan that {@link releaseManual} is to end. */
@@ -225,10 +226,8 @@ export class Core<A, E> {
     if (lease.kind === "alone") this.reserve(slot)
     else if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
-    if (this.events.heard) {
-      const waited = lease.state === "waiting" ? this.work.now() - lease.since : 0
-      this.tell("Borrowed", { resource: slot.id, fiber: lease.fiber.id, waited })
-    }
+    if (lease.state === "waiting") this.waitEnded(lease, slot)
+    else if (this.events.noted) this.tellLent(lease, slot, 0)
     lease.state = "held"
     lease.slot = slot
     lease.since = this.work.clock.currentTimeMillisUnsafe()
@@ -241,6 +240,20 @@ export class Core<A, E> {
     }
   }
 
+  /** A borrower in line gets `slot`. */
+  private waitEnded(lease: Lease<A, E>, slot: Slot<A>): void {
+    if (!this.events.noted && !isTraced(lease)) return
+    const waited = this.work.now() - lease.since
+    traceWait(this, lease, waited, Exit.void)
+    if (this.events.noted) this.tellLent(lease, slot, waited)
+  }
+
+  private tellLent(lease: Lease<A, E>, slot: Slot<A>, waited: number): void {
+    const { events } = this
+    events.recorder?.waited(waited)
+    if (events.heard) this.tellTraffic("Borrowed", { resource: slot.id, fiber: lease.fiber.id, waited })
+  }
+
   private giveBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
     const now = this.timed ? this.work.now() : 0
@@ -250,10 +263,7 @@ export class Core<A, E> {
     this.usedAt = now
     lease.slot = undefined
     if (lease.kind === "alone") slot.reservations--
-    if (this.events.heard) {
-      const held = heldFor(lease, this.work.clock)
-      this.tell("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
-    }
+    if (this.events.noted) this.tellReturned(lease, slot)
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
     if (slot.phase !== "ready") return
@@ -272,6 +282,13 @@ export class Core<A, E> {
     } else {
       this.offer(slot)
     }
+  }
+
+  private tellReturned(lease: Lease<A, E>, slot: Slot<A>): void {
+    const { events } = this
+    const held = heldFor(lease, this.work.clock)
+    events.recorder?.used(held)
+    if (events.heard) this.tellTraffic("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
   }
 
   /** Why a resource that comes back must not be lent again, if so. */
@@ -365,7 +382,8 @@ export class Core<A, E> {
     this.line.push(lease)
     this.deadlock?.joined(lease)
     if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(lease.since + this.settings.acquireTimeout)
-    if (this.events.heard) this.tell("WaitStarted", { fiber: lease.fiber.id, position: this.line.size })
+    if (this.events.heard)
+      this.tellTraffic("WaitStarted", { fiber: lease.fiber.id, position: this.line.size })
   }
 
   private leaveLine(lease: Lease<A, E>): void {
@@ -377,6 +395,7 @@ export class Core<A, E> {
 
   /** Fails a borrower that waits. */
   private fail(lease: Lease<A, E>, cause: Cause.Cause<E | PoolError>): void {
+    if (isTraced(lease)) traceWait(this, lease, this.work.now() - lease.since, Exit.failCause(cause))
     this.leaveLine(lease)
     this.line.fail(lease, cause)
   }
@@ -486,7 +505,7 @@ export class Core<A, E> {
       createResource(slot, this.settings, this.work, (cause, willRetry) => {
         this.totals.failures++
         this.lastFailure = cause
-        if (this.events.heard) this.tell("CreateFailed", { cause, willRetry })
+        if (this.events.noted) this.tell("CreateFailed", { cause, willRetry })
       })
     )
     // An `acquire` may close the pool that calls it, before `abandon` can know of it.
@@ -516,7 +535,7 @@ export class Core<A, E> {
     this.lastFailure = undefined
     this.refillAt = 0
     this.refillPause = refillPauses.first
-    if (this.events.heard) this.tell("Created", { resource: slot.id, took: now - startedAt })
+    if (this.events.noted) this.tell("Created", { resource: slot.id, took: now - startedAt })
     this.admit(slot)
     this.settleWarmUps()
   }
@@ -669,7 +688,7 @@ export class Core<A, E> {
     this.work.whenEnded(this.work.fork(finalize), this.settings.destroyTimeout, (exit) => {
       this.totals.destroyed++
       if (exit === undefined || exit._tag === "Failure") this.warn("a resource did not close cleanly", exit)
-      if (this.events.heard) {
+      if (this.events.noted) {
         this.tell("Closed", {
           resource: slot.id,
           reason,
@@ -759,14 +778,14 @@ export class Core<A, E> {
 
   recycle(): void {
     for (const slot of Array.from(this.slots)) this.invalidate(slot, "recycled")
-    if (this.events.heard) this.tell("Recycled", {})
+    if (this.events.noted) this.tell("Recycled", {})
   }
 
   resize(min: number, max: number): void {
     new Reader(this.settings.name).sizes(min, max)
     this.min = min
     this.max = max
-    if (this.events.heard) this.tell("Resized", { min, max })
+    if (this.events.noted) this.tell("Resized", { min, max })
     this.closeIdle(() => (this.live() > this.max ? "shrunk" : undefined))
     this.pump()
     this.alarm.arm(this.nextDeadline())
@@ -777,13 +796,13 @@ export class Core<A, E> {
   suspend(): void {
     if (this.suspended || this.state !== "open") return
     this.suspended = true
-    if (this.events.heard) this.tell("Suspended", {})
+    if (this.events.noted) this.tell("Suspended", {})
   }
 
   resume(): void {
     if (!this.suspended) return
     this.suspended = false
-    if (this.events.heard) this.tell("Resumed", {})
+    if (this.events.noted) this.tell("Resumed", {})
     this.pump()
     this.checkDeadlock(undefined)
   }
@@ -852,7 +871,7 @@ export class Core<A, E> {
     this.state = "closing"
     this.alarm.stop()
     if (this.onClosing !== undefined) this.work.detach(this.onClosing)
-    if (this.events.heard) this.tell("Closing", {})
+    if (this.events.noted) this.tell("Closing", {})
     for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: name })))
     this.settleWarmUps()
     for (const slot of Array.from(this.slots)) {
@@ -969,7 +988,7 @@ export class Core<A, E> {
       if (!isDue(lease.since + this.settings.acquireTimeout, now)) break
       const error = acquireTimeout(this, lease, position++, waiting, this.lastFailure)
       this.totals.timeouts++
-      if (this.events.heard) {
+      if (this.events.noted) {
         this.tell("TimedOut", { fiber: lease.fiber.id, waited: now - lease.since, phase: error.phase })
       }
       this.fail(lease, Cause.fail(error))
@@ -987,7 +1006,7 @@ export class Core<A, E> {
       const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
       const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
       this.work.detach(Effect.logWarning(message, details))
-      if (this.events.heard) this.tell("Leaked", details)
+      if (this.events.noted) this.tell("Leaked", details)
     }
   }
 
@@ -1029,7 +1048,7 @@ export class Core<A, E> {
       holders: this.loans.size,
       certain
     })
-    if (this.events.heard) this.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
+    if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
     this.fail(lease, Cause.fail(error))
   }
 
@@ -1037,8 +1056,15 @@ export class Core<A, E> {
   // Telling
   // -----------------------------------------------------------------------------
 
-  private tell<Tag extends PoolEvent["_tag"]>(tag: Tag, fields: EventFields<Tag>): void {
+  private tell<Tag extends Parameters<Events["tell"]>[1]>(tag: Tag, fields: EventFields<Tag>): void {
     this.events.tell(this.settings.name, tag, fields)
+  }
+
+  private tellTraffic<Tag extends Parameters<Events["tellTraffic"]>[1]>(
+    tag: Tag,
+    fields: EventFields<Tag>
+  ): void {
+    this.events.tellTraffic(this.settings.name, tag, fields)
   }
 
   private warn(message: string, exit: Exit.Exit<unknown, unknown> | undefined): void {

@@ -5,8 +5,10 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Pull from "effect/Pull"
 import type { SchedulerDispatcher } from "effect/Scheduler"
+import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { PoolEvent } from "../PoolEvent.ts"
+import type { Recorder } from "../PoolRegistry.ts"
 
 /** What a listener is behind by at the most; older events make way for newer ones. */
 const capacity = 1024
@@ -26,10 +28,18 @@ export type EventFields<Tag extends PoolEvent["_tag"]> = Omit<
   "_tag" | "pool" | "at"
 >
 
-/** The listeners of one pool. Whoever has something to tell asks {@link Events.heard} first. */
+/** What each borrow has: told to listeners alone. */
+type Traffic = "Borrowed" | "Returned" | "WaitStarted" | "WaitCancelled"
+
+/** The listeners and recorders of one pool. Whoever has something to tell asks {@link Events.heard} or {@link Events.noted} first. */
 export class Events {
   /** Whether anybody listens. */
   heard = false
+  /** Whether anybody listens or records. */
+  noted = false
+  /** All recorders in one; set while there are any. */
+  recorder: Recorder | undefined = undefined
+  private recorders: ReadonlyArray<Recorder> = []
   private readonly listeners = new Set<Listener>()
   private closed = false
 
@@ -44,9 +54,25 @@ export class Events {
     this.dispatcher = dispatcher
   }
 
-  tell<Tag extends PoolEvent["_tag"]>(pool: string, tag: Tag, fields: EventFields<Tag>): void {
+  /** Tells what each borrow has. */
+  tellTraffic<Tag extends Traffic>(pool: string, tag: Tag, fields: EventFields<Tag>): void {
+    this.publish(this.event(pool, tag, fields))
+  }
+
+  /** Tells anything else. */
+  tell<Tag extends Exclude<PoolEvent["_tag"], Traffic>>(
+    pool: string,
+    tag: Tag,
+    fields: EventFields<Tag>
+  ): void {
+    const event = this.event(pool, tag, fields)
+    this.recorder?.told(event)
+    if (this.heard) this.publish(event)
+  }
+
+  private event<Tag extends PoolEvent["_tag"]>(pool: string, tag: Tag, fields: EventFields<Tag>): PoolEvent {
     const at = this.clock.currentTimeMillisUnsafe()
-    this.publish({ _tag: tag, pool, at, ...fields } as unknown as PoolEvent)
+    return { _tag: tag, pool, at, ...fields } as unknown as PoolEvent
   }
 
   private publish(event: PoolEvent): void {
@@ -94,18 +120,38 @@ export class Events {
     )
   )
 
+  record(recorder: Recorder): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.sync(() => this.setRecorders([...this.recorders, recorder])),
+        () => Effect.sync(() => this.setRecorders(this.recorders.filter((other) => other !== recorder)))
+      )
+    )
+  }
+
+  private setRecorders(recorders: ReadonlyArray<Recorder>): void {
+    this.recorders = recorders
+    this.recorder = recorders.length > 1 ? all(recorders) : recorders[0]
+    this.count()
+  }
+
   private listen(): Listener {
     const listener: Listener = { unread: [], dropped: 0, news: Latch.makeUnsafe(this.closed) }
     this.listeners.add(listener)
-    this.heard = true
+    this.count()
     return listener
   }
 
   private leave(listener: Listener): Effect.Effect<void> {
     return Effect.sync(() => {
       this.listeners.delete(listener)
-      this.heard = this.listeners.size > 0
+      this.count()
     })
+  }
+
+  private count(): void {
+    this.heard = this.listeners.size > 0
+    this.noted = this.heard || this.recorder !== undefined
   }
 
   /** What there is to read, or `undefined` when there is nothing yet. */
@@ -122,3 +168,15 @@ export class Events {
     )
   }
 }
+
+const all = (recorders: ReadonlyArray<Recorder>): Recorder => ({
+  waited: (millis) => {
+    for (const recorder of recorders) recorder.waited(millis)
+  },
+  used: (millis) => {
+    for (const recorder of recorders) recorder.used(millis)
+  },
+  told: (event) => {
+    for (const recorder of recorders) recorder.told(event)
+  }
+})

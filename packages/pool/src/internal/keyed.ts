@@ -2,6 +2,7 @@ import * as Effect from "effect/Effect"
 import * as MutableHashMap from "effect/MutableHashMap"
 import * as Option from "effect/Option"
 import type { SchedulerDispatcher } from "effect/Scheduler"
+import type { Lease, Waiter } from "../Pool.ts"
 import { Core, type Group } from "./core.ts"
 import { Events } from "./events.ts"
 import type { Settings } from "./options.ts"
@@ -30,6 +31,7 @@ export class KeyedCore<K, A, E> implements Group {
   /** Totals of the pools whose keys have vanished. */
   private readonly past = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
   private closed = false
+  private suspended = false
 
   /** Places taken: the sum of the sizes of all pools. */
   private size = 0
@@ -46,6 +48,8 @@ export class KeyedCore<K, A, E> implements Group {
   readonly name: string
   readonly max: number
   readonly events: Events
+  /** The options as a person reads them. */
+  readonly shown: Readonly<Record<string, string | number | boolean>>
   private readonly keyIdle: number
   private readonly settingsOf: (key: K) => Settings<A, E>
   private readonly work: Work
@@ -57,6 +61,7 @@ export class KeyedCore<K, A, E> implements Group {
       readonly name: string
       readonly max: number
       readonly keyIdle: number
+      readonly shown: Readonly<Record<string, string | number | boolean>>
       readonly settingsOf: (key: K) => Settings<A, E>
     },
     work: Work,
@@ -64,6 +69,7 @@ export class KeyedCore<K, A, E> implements Group {
   ) {
     this.name = options.name
     this.max = options.max
+    this.shown = options.shown
     this.keyIdle = options.keyIdle
     this.settingsOf = options.settingsOf
     this.work = work
@@ -88,6 +94,7 @@ export class KeyedCore<K, A, E> implements Group {
       this.work.detach(core.shutdown(undefined))
     } else {
       MutableHashMap.set(this.entries, key, { key, core })
+      core.suspended = this.suspended
       if (this.keyIdle !== Infinity) this.alarm.arm(now + this.keyIdle)
     }
     return core
@@ -251,6 +258,33 @@ export class KeyedCore<K, A, E> implements Group {
     return closed
   }
 
+  recycle(): void {
+    for (const { core } of this.all()) core.recycle()
+  }
+
+  /** Keys that come meanwhile lend nothing either. */
+  suspend(): void {
+    this.suspended = true
+    for (const { core } of this.all()) core.suspend()
+  }
+
+  resume(): void {
+    this.suspended = false
+    for (const { core } of this.all()) core.resume()
+  }
+
+  /** Those of all keys, the longest first. */
+  leases(limit = Infinity): ReadonlyArray<Lease<A>> {
+    const leases = this.all().flatMap(({ core }) => report.leases(core, limit))
+    return leases.toSorted((a, b) => a.since - b.since).slice(0, limit)
+  }
+
+  /** Those in the lines of all keys, the longest first. */
+  waiters(limit = Infinity): ReadonlyArray<Waiter> {
+    const waiters = this.all().flatMap(({ core }) => report.waiters(core, limit))
+    return waiters.toSorted((a, b) => b.waited - a.waited).slice(0, limit)
+  }
+
   shutdown(closer: unknown): Effect.Effect<void> {
     if (!this.closed && this.onClosing !== undefined) this.work.detach(this.onClosing)
     this.closed = true
@@ -269,6 +303,7 @@ export class KeyedCore<K, A, E> implements Group {
       const stats = report.stats(core)
       for (const figure of Object.keys(sum) as Array<keyof typeof sum>) sum[figure] += stats[figure]
     }
-    return { name: this.name, min: 0, max: this.max, ...sum }
+    const state = this.closed ? "closing" : this.suspended ? "suspended" : "open"
+    return { name: this.name, min: 0, max: this.max, state, ...sum }
   }
 }

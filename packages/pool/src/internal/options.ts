@@ -148,6 +148,33 @@ const sizes = (
   return { min, max }
 }
 
+/** Settings as a person reads them. What is switched off is not there. */
+export const shown = (settings: Settings<any, any>): Record<string, string | number | boolean> => {
+  const { acquire: _acquire, name: _name, ...rest } = settings
+  const options: Record<string, string | number | boolean> = {}
+  for (const [option, value] of Object.entries(rest)) {
+    if (value === undefined || value === Infinity) continue
+    if (typeof value !== "number") options[option] = typeof value === "string" ? value : true
+    else options[option] = times.has(option) ? Duration.format(Duration.millis(value)) : value
+  }
+  return options
+}
+
+/** Which numbers are milliseconds. */
+const times: ReadonlySet<string> = new Set([
+  "acquireTimeout",
+  "closeTimeout",
+  "createTimeout",
+  "destroyTimeout",
+  "keepAlive",
+  "leakAfter",
+  "maxAge",
+  "maxIdle",
+  "resetTimeout",
+  "validateAfterIdle",
+  "validateTimeout"
+] satisfies ReadonlyArray<keyof Settings<any, any>>)
+
 const toMillis = (value: Duration.Input): number | undefined => {
   const duration = typeof value === "number" && Number.isNaN(value) ? undefined : Duration.fromInput(value)
   return duration?._tag === "Some" ? Duration.toMillis(duration.value) : undefined

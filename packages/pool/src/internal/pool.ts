@@ -14,7 +14,7 @@ import * as PoolRegistry from "../PoolRegistry.ts"
 import { Core } from "./core.ts"
 import { mark, markOpenEnded, unmark } from "./deadlock.ts"
 import { Lease } from "./lease.ts"
-import { resolve, type Settings } from "./options.ts"
+import { resolve, type Settings, shown } from "./options.ts"
 import * as report from "./report.ts"
 import { Work } from "./work.ts"
 
@@ -74,9 +74,24 @@ export const register = Effect.fnUntraced(function* (description: PoolRegistry.D
 const entry = (kind: PoolRegistry.Kind, core: Core<any, any>): PoolRegistry.Description => ({
   kind,
   name: core.settings.name,
+  options: shown(core.settings),
   stats: Effect.sync(() => report.stats(core)),
-  leases: Effect.sync(() => report.leases(core)),
-  events: core.events.stream
+  leases: (limit) => Effect.sync(() => report.leases(core, limit)),
+  waiters: (limit) => Effect.sync(() => report.waiters(core, limit)),
+  events: core.events.stream,
+  record: (recorder) => core.events.record(recorder),
+  actions: {
+    resize: ({ max = core.max, min = Math.min(core.min, max) }) => Effect.sync(() => core.resize(min, max)),
+    suspend: Effect.sync(() => core.suspend()),
+    resume: Effect.sync(() => core.resume()),
+    // A token is nothing that could be old.
+    ...(kind === "tokens"
+      ? {}
+      : {
+          recycle: Effect.sync(() => core.recycle()),
+          evict: Effect.sync(() => core.closeIdle(() => "cleared"))
+        })
+  }
 })
 
 // -----------------------------------------------------------------------------

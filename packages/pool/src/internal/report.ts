@@ -1,7 +1,12 @@
 import * as Cause from "effect/Cause"
 import type { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
-import type { Lease as LeaseInfo } from "../Pool.ts"
+import type * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Tracer from "effect/Tracer"
+import type { AnySpan } from "effect/Tracer"
+import type { Lease as LeaseInfo, Waiter } from "../Pool.ts"
 import { AcquireTimeout, type Phase } from "../PoolError.ts"
 import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
@@ -19,6 +24,7 @@ export const stats = (core: Core<any, any>): Stats => {
     pending: core.line.size,
     creating: core.creating,
     closing: core.closing,
+    state: core.state === "open" && core.suspended ? "suspended" : core.state,
     ...core.totals
   }
 }
@@ -32,23 +38,72 @@ export const room = (core: Core<any, any>): number => {
   return Math.max(0, room)
 }
 
-export const leases = <A>(core: Core<A, any>): ReadonlyArray<LeaseInfo<A>> =>
-  Array.from(core.loans, (lease) => ({
+/** Oldest first, which is how the loans stand. */
+export const leases = <A>(core: Core<A, any>, limit = Infinity): ReadonlyArray<LeaseInfo<A>> =>
+  first(core.loans, limit, (lease) => ({
     item: lease.slot!.value,
     resource: lease.slot!.id,
     fiber: lease.fiber.id,
-    span: spanName(lease),
+    span: nameOf(lease.span),
     since: lease.since,
     held: heldFor(lease, core.work.clock)
   }))
+
+export const waiters = (core: Core<any, any>, limit = Infinity): ReadonlyArray<Waiter> => {
+  const now = core.work.now()
+  return first(core.line, limit, (lease) => ({
+    fiber: lease.fiber.id,
+    span: nameOf(lease.fiber.cache.span),
+    waited: Math.max(0, now - lease.since)
+  }))
+}
+
+/** What `f` makes of the first of a list. */
+const first = <A, B>(all: Iterable<A>, limit: number, f: (a: A) => B): Array<B> => {
+  const some: Array<B> = []
+  if (limit <= 0) return some
+  for (const one of all) if (some.push(f(one)) >= limit) break
+  return some
+}
 
 /** For how long a loan has lasted, in milliseconds; never negative, also when the wall clock was put back. */
 export const heldFor = (lease: Lease<any, any>, clock: Clock): number =>
   Math.max(0, clock.currentTimeMillisUnsafe() - lease.since)
 
 /** Name of the span that a loan was taken under. */
-export const spanName = (lease: Lease<any, any>): string | undefined =>
-  lease.span?._tag === "Span" ? lease.span.name : undefined
+export const spanName = (lease: Lease<any, any>): string | undefined => nameOf(lease.span)
+
+const nameOf = (span: AnySpan | undefined): string | undefined =>
+  span?._tag === "Span" ? span.name : undefined
+
+/** Whether the wait of a borrower is to be seen in a trace. */
+export const isTraced = ({ fiber }: Lease<any, any>): boolean =>
+  fiber.cache.span?.sampled === true && fiber.cache.tracerEnabled
+
+/** Shows the wait of a borrower that {@link isTraced} in its trace, as a span that ends now. */
+export const traceWait = (
+  core: Core<any, any>,
+  lease: Lease<any, any>,
+  waited: number,
+  exit: Exit.Exit<unknown, unknown>
+): void => {
+  if (!isTraced(lease)) return
+  const { cache, context } = lease.fiber
+  const { name } = core.settings
+  const now = core.work.clock.currentTimeNanosUnsafe()
+  const span = Context.get(context, Tracer.Tracer).span({
+    name: name === "" ? "wait for a pool" : `wait for ${name}`,
+    parent: Option.fromUndefinedOr(cache.span),
+    annotations: Context.empty(),
+    links: [],
+    startTime: now - BigInt(Math.round(waited * 1e6)),
+    kind: "internal",
+    root: false,
+    sampled: true
+  })
+  span.attribute("cenote.pool.name", name)
+  span.end(now, exit)
+}
 
 /** What a borrower fails with whose deadline passed while it was number `position` of `waiting` in line. */
 export const acquireTimeout = <A, E>(

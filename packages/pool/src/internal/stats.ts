@@ -10,6 +10,7 @@ export const StatsSchema = Schema.Struct({
   pending: Schema.Number,
   creating: Schema.Number,
   closing: Schema.Number,
+  state: Schema.Literals(["open", "suspended", "closing", "closed"]),
   created: Schema.Number,
   destroyed: Schema.Number,
   borrowed: Schema.Number,
@@ -39,6 +40,8 @@ export interface Stats {
   readonly pending: number
   readonly creating: number
   readonly closing: number
+  /** `suspended`: nobody is lent anything until `Pool.resume`. `closing`: it waits for what is on loan. */
+  readonly state: "open" | "suspended" | "closing" | "closed"
   /** Total of resources created. */
   readonly created: number
   /** Total of resources closed. */

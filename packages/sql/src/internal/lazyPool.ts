@@ -159,5 +159,6 @@ const empty = (
   pending: 0,
   creating: 0,
   closing: 0,
+  state: "open",
   ...none
 })

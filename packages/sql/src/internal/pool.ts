@@ -125,7 +125,11 @@ export const makeBare = Effect.fnUntraced(function* (
       ...registry,
       // It registers before the first connection is made, and what there is to see of one is not what is in it.
       register: (pool) =>
-        registry.register({ ...pool, kind: "connections", leases: Effect.map(pool.leases, shown) })
+        registry.register({
+          ...pool,
+          kind: "connections",
+          leases: (limit) => Effect.map(pool.leases(limit), shown)
+        })
     }))
   )
 

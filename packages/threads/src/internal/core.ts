@@ -155,6 +155,13 @@ export class Core implements Owner {
     }
   }
 
+  /** Calls that no thread has, those first that came first. */
+  waitingCalls(limit: number): ReadonlyArray<Call> {
+    const calls: Array<Call> = []
+    for (const line of [this.line, this.creations, this.held]) calls.push(...line.first(limit))
+    return calls.toSorted((a, b) => a.serial - b.serial).slice(0, limit)
+  }
+
   // ---------------------------------------------------------------------------
   // Calls in
   // ---------------------------------------------------------------------------
@@ -897,6 +904,14 @@ export class Core implements Owner {
           })
       }
       return Deferred.await(drained)
+    })
+  }
+
+  /** Replaces every thread, as soon as it has ended what it is at. */
+  recycle(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      for (const thread of this.threads) if (!thread.retiring) this.retire(thread)
+      return Pool.recycle(this.pool)
     })
   }
 

@@ -10,18 +10,27 @@ const slack = 1024
 export class Line {
   private calls: Array<Call> = []
   /** Where the line begins in the array. */
-  private first = 0
+  private front = 0
   /** Calls that still wait. */
   size = 0
 
   get head(): Call | undefined {
-    while (this.first < this.calls.length) {
-      const call = this.calls[this.first]!
+    while (this.front < this.calls.length) {
+      const call = this.calls[this.front]!
       if (call.state === "line") return call
-      this.first++
+      this.front++
     }
-    this.calls.length = this.first = 0
+    this.calls.length = this.front = 0
     return undefined
+  }
+
+  /** The first of those that wait. */
+  first(limit: number): ReadonlyArray<Call> {
+    const waiting: Array<Call> = []
+    for (let i = this.front; i < this.calls.length && waiting.length < limit; i++) {
+      if (this.calls[i]!.state === "line") waiting.push(this.calls[i]!)
+    }
+    return waiting
   }
 
   push(call: Call): void {
@@ -33,9 +42,9 @@ export class Line {
 
   /** Takes out the {@link head}. */
   shift(): void {
-    this.first++
+    this.front++
     this.size--
-    if (this.first > slack && this.first * 2 > this.calls.length) this.compact()
+    if (this.front > slack && this.front * 2 > this.calls.length) this.compact()
   }
 
   /** Puts calls back where they came from: before all others, except those that came before them. */
@@ -44,9 +53,9 @@ export class Line {
       call.state = "line"
       call.line = this
     }
-    const rest = this.calls.slice(this.first)
+    const rest = this.calls.slice(this.front)
     this.calls = [...calls, ...rest]
-    this.first = 0
+    this.front = 0
     this.size += calls.length
     const [next] = rest
     const last = calls.at(-1)
@@ -59,7 +68,7 @@ export class Line {
   leave(call: Call): void {
     call.state = "done"
     this.size--
-    if (this.calls.length - this.first - this.size > slack + this.size) this.compact()
+    if (this.calls.length - this.front - this.size > slack + this.size) this.compact()
   }
 
   /**
@@ -67,15 +76,15 @@ export class Line {
    * give up: look at the state of each before its turn.
    */
   takeAll(): ReadonlyArray<Call> {
-    const all = this.calls.slice(this.first).filter((_) => _.state === "line")
+    const all = this.calls.slice(this.front).filter((_) => _.state === "line")
     for (const call of all) call.state = "new"
     this.calls = []
-    this.first = this.size = 0
+    this.front = this.size = 0
     return all
   }
 
   private compact(): void {
-    this.calls = this.calls.slice(this.first).filter((_) => _.state === "line")
-    this.first = 0
+    this.calls = this.calls.slice(this.front).filter((_) => _.state === "line")
+    this.front = 0
   }
 }

@@ -16,9 +16,9 @@ import type { ThreadEvent } from "../ThreadEvent.ts"
 import type { Options } from "../ThreadPool.ts"
 import { Core } from "./core.ts"
 import { startInline } from "./inline.ts"
-import { resolve, type Settings } from "./options.ts"
+import { resolve, type Settings, shown } from "./options.ts"
 import { spawnFailure } from "./outcome.ts"
-import { leases, stats } from "./report.ts"
+import { leases, stats, threads, waiters } from "./report.ts"
 import { startThread } from "./spawn.ts"
 import { Tally } from "./tally.ts"
 import type { Thread } from "./thread.ts"
@@ -103,9 +103,17 @@ const makeCore = Effect.fnUntraced(function* (
   yield* PoolRegistry.register({
     kind: "threads",
     name,
+    options: shown(settings),
     stats: Effect.map(stats(core), (_) => _),
-    leases: leases(core),
-    events: Stream.filter(Pool.events(pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned")
+    leases: (limit) => leases(core, limit),
+    waiters: (limit) => waiters(core, limit),
+    events: Stream.filter(Pool.events(pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned"),
+    record: (recorder) => core.tally.record(recorder),
+    actions: {
+      resize: ({ max = core.max, min = Math.min(core.min, max) }) => core.resize(min, max),
+      recycle: core.recycle()
+    },
+    threads: threads(core)
   })
   return core
 })

@@ -109,6 +109,22 @@ export const resolve = (options: Options, defaultSize: number): Settings => {
   }
 }
 
+/** Settings as a person reads them. What is switched off is not there. */
+export const shown = (settings: Settings): Record<string, string | number | boolean> => {
+  const { concurrency, logFailures, max, maxQueue, min, preload, recycleHeap, recycleTasks } = settings
+  const options: Record<string, string | number | boolean> = { min, max, concurrency }
+  for (const option of ["idleTimeout", "taskTimeout", "killGrace", "spawnTimeout", "closeTimeout"] as const) {
+    const millis = settings[option]
+    if (millis !== Infinity) options[option] = Duration.format(Duration.millis(millis))
+  }
+  if (maxQueue !== Infinity) options["maxQueue"] = maxQueue
+  if (recycleTasks !== Infinity) options["recycle.tasks"] = recycleTasks
+  if (recycleHeap !== Infinity) options["recycle.heap"] = recycleHeap
+  if (preload.length > 0) options["preload"] = preload.join(", ")
+  if (logFailures) options["logFailures"] = true
+  return options
+}
+
 const sizesOf = (
   name: string,
   options: Options,

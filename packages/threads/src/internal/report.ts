@@ -1,4 +1,4 @@
-import type { Pool as PoolModule } from "@cenote/pool"
+import type { Pool as PoolModule, PoolRegistry } from "@cenote/pool"
 import { Pool } from "@cenote/pool"
 import * as Effect from "effect/Effect"
 import * as Tracer from "effect/Tracer"
@@ -46,24 +46,59 @@ const threadStats = (thread: Thread, now: number): ThreadStats => {
 }
 
 /** The calls that threads have, the oldest first. */
-export const leases = (core: Core): Effect.Effect<ReadonlyArray<PoolModule.Lease<unknown>>> =>
+export const leases = (
+  core: Core,
+  limit = Infinity
+): Effect.Effect<ReadonlyArray<PoolModule.Lease<unknown>>> =>
   Effect.sync(() => {
     const now = core.timers.now()
     const today = core.timers.clock.currentTimeMillisUnsafe()
     return [...core.alive]
       .flatMap((thread) => thread.withIt.map((call) => lease(thread, call, now, today)))
       .toSorted((a, b) => b.held - a.held)
+      .slice(0, limit)
+  })
+
+/** The calls that no thread has, those first that came first. */
+export const waiters = (core: Core, limit = Infinity): Effect.Effect<ReadonlyArray<PoolModule.Waiter>> =>
+  Effect.sync(() => {
+    const now = core.timers.now()
+    return core.waitingCalls(limit).map((call) => ({
+      fiber: call.fiber.id,
+      span: spanName(call),
+      waited: Math.max(0, now - call.submittedAt)
+    }))
+  })
+
+/** What each thread is at. */
+export const threads = (core: Core): Effect.Effect<PoolRegistry.Threads> =>
+  Effect.sync(() => {
+    const now = core.timers.now()
+    const { crashed, failed, interrupted, rejected, succeeded, timedOut } = core.tally.totals
+    return {
+      calls: { succeeded, failed, interrupted, timedOut, crashed, rejected },
+      each: [...core.alive].map((thread) => {
+        const { age, busy, ended, heapUsed, running, state } = threadStats(thread, now)
+        const [oldest] = thread.withIt.toSorted((a, b) => a.sentAt - b.sentAt)
+        const since = oldest === undefined ? 0 : Math.max(0, now - oldest.sentAt)
+        return { thread: thread.id, state, running, task: oldest?.name, since, ended, age, busy, heapUsed }
+      })
+    }
   })
 
 const lease = (thread: Thread, call: Call, now: number, today: number): PoolModule.Lease<unknown> => {
   const held = Math.max(0, now - call.sentAt)
-  const span = call.context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
   return {
     item: call.name,
     resource: thread.id,
     fiber: call.fiber.id,
-    span: span?._tag === "Span" ? span.name : undefined,
+    span: spanName(call),
     since: today - held,
     held
   }
+}
+
+const spanName = (call: Call): string | undefined => {
+  const span = call.context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
+  return span?._tag === "Span" ? span.name : undefined
 }

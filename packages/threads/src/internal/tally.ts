@@ -1,4 +1,7 @@
+import type { PoolRegistry } from "@cenote/pool"
+import * as Effect from "effect/Effect"
 import * as PubSub from "effect/PubSub"
+import type * as Scope from "effect/Scope"
 import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
 import type { Call } from "./call.ts"
 import type { Reply, Thread } from "./thread.ts"
@@ -11,6 +14,7 @@ export const lastEvent = { _tag: "Drained", pool: "", at: 0 } satisfies ThreadEv
 export class Tally {
   /** Those who listen now. Nothing is told while there are none. */
   listeners = 0
+  private recorders: ReadonlyArray<PoolRegistry.Recorder> = []
   readonly totals = {
     calls: 0,
     sent: 0,
@@ -43,10 +47,26 @@ export class Tally {
     tag: Tag,
     fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
   ): void {
-    if (this.listeners === 0) return
+    if (this.listeners === 0 && this.recorders.length === 0) return
     const at = this.timers.clock.currentTimeMillisUnsafe()
     const event = { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent
-    PubSub.publishUnsafe(this.events, event)
+    if (this.listeners > 0) PubSub.publishUnsafe(this.events, event)
+    // Calls that ended are counted one by one.
+    if (tag !== "CallEnded") for (const recorder of this.recorders) recorder.told(event)
+  }
+
+  record(recorder: PoolRegistry.Recorder): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.asVoid(
+      Effect.acquireRelease(
+        Effect.sync(() => {
+          this.recorders = [...this.recorders, recorder]
+        }),
+        () =>
+          Effect.sync(() => {
+            this.recorders = this.recorders.filter((other) => other !== recorder)
+          })
+      )
+    )
   }
 
   /** A call that was with a thread has ended for its caller; without a reply when the thread has not. */
@@ -59,6 +79,10 @@ export class Tally {
     totals.waited += waited
     totals.ran += ran
     totals.transport += transport
+    for (const recorder of this.recorders) {
+      recorder.waited(waited)
+      recorder.used(ran)
+    }
     if (this.listeners === 0) return
     const { fiber, name: task } = call
     this.tell("CallEnded", { thread: thread.id, task, fiber: fiber.id, outcome, waited, ran, transport })
