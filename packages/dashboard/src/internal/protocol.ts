@@ -26,7 +26,7 @@ export interface Whole {
   readonly focus: Focus | undefined
 }
 
-/** What has changed since the message before. */
+/** What has changed since the message before. What is `removed` goes before what is `added` comes: it may be the same name. */
 export interface Change {
   readonly at: number
   readonly added: ReadonlyArray<PoolView>

@@ -1,0 +1,93 @@
+// Who may see the page and act: see docs/observing.md, "Who may see it".
+import * as Option from "effect/Option"
+import * as Redacted from "effect/Redacted"
+import { createHash, timingSafeEqual } from "node:crypto"
+
+export interface Rules {
+  readonly token: Redacted.Redacted | undefined
+  /** Names by which this server may be called; `undefined` where any is right. */
+  readonly hosts: ReadonlySet<string> | undefined
+}
+
+/** What is read of a request. */
+export interface Asked {
+  readonly method: string
+  readonly headers: Readonly<Record<string, string | undefined>>
+  readonly cookies: Readonly<Record<string, string | undefined>>
+}
+
+/** Why a request is refused. */
+export interface Refusal {
+  readonly status: 401 | 403 | 415
+  readonly error: string
+}
+
+/** Whether an address is of this machine alone. */
+export const isLoopback = (host: string): boolean =>
+  host === "localhost" || host === "::1" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host)
+
+/**
+ * Names for a server on this machine alone. A page elsewhere whose name was made to lead here (DNS rebinding) calls it by its own name.
+ */
+export const hostsFor = (host: string): ReadonlySet<string> | undefined =>
+  isLoopback(host) ? new Set(["localhost", "127.0.0.1", "[::1]", host]) : undefined
+
+/** Why a request is refused, if it is; the token aside. */
+export const refuseOrigin = ({ headers, method }: Asked, { hosts }: Rules): Refusal | undefined => {
+  const host = headers["host"] ?? ""
+  const name = host.replace(/:\d+$/, "").toLowerCase()
+  if (hosts !== undefined && !hosts.has(name)) {
+    return {
+      status: 403,
+      error: `the dashboard was called by the name ${JSON.stringify(name)}, but it answers to ${[...hosts].join(", ")} alone`
+    }
+  }
+  const { origin } = headers
+  if (origin !== undefined && hostOf(origin) !== host.toLowerCase()) {
+    return { status: 403, error: `a page of ${JSON.stringify(origin)} may not use the dashboard` }
+  }
+  const site = headers["sec-fetch-site"]
+  const isVisit = headers["sec-fetch-mode"] === "navigate" && method === "GET"
+  if (site !== undefined && site !== "same-origin" && site !== "none" && !isVisit) {
+    return { status: 403, error: "a page of another origin may not use the dashboard" }
+  }
+  return undefined
+}
+
+/** What a page of another origin could send without asking first is refused: a form, or text. */
+export const refuseForm = ({ headers }: Asked): Refusal | undefined =>
+  /^application\/json\s*(;|$)/i.test(headers["content-type"] ?? "")
+    ? undefined
+    : { status: 415, error: "an action is asked for with content-type application/json" }
+
+/** Whether a request has the token, if there is one. */
+export const isAllowed = ({ cookies, headers }: Asked, { token }: Rules): boolean => {
+  if (token === undefined) return true
+  const [, given] = /^Bearer (.+)$/i.exec(headers["authorization"] ?? "") ?? []
+  if (given !== undefined) return isToken(given, token)
+  const cookie = cookies[cookieName(token)]
+  return cookie !== undefined && isSame(cookie, cookieValue(token))
+}
+
+export const isToken = (given: string, token: Redacted.Redacted): boolean =>
+  isSame(given, Redacted.value(token))
+
+/** Its own for each token: two dashboards on one machine share their cookies. */
+export const cookieName = (token: Redacted.Redacted): string => `cenote-${hash(token, "name").slice(0, 8)}`
+
+/** Worth nothing elsewhere, unlike the token. */
+export const cookieValue = (token: Redacted.Redacted): string => hash(token, "value")
+
+const hash = (token: Redacted.Redacted, use: string): string =>
+  createHash("sha256")
+    .update(`cenote dashboard ${use} ${Redacted.value(token)}`)
+    .digest("hex")
+
+/** Takes as long for any wrong one. */
+const isSame = (a: string, b: string): boolean =>
+  timingSafeEqual(createHash("sha256").update(a).digest(), createHash("sha256").update(b).digest())
+
+const hostOf = (origin: string): string | undefined =>
+  Option.getOrUndefined(
+    Option.map(Option.liftThrowable((_: string) => new URL(_))(origin), (_) => _.host.toLowerCase())
+  )

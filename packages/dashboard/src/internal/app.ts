@@ -1,0 +1,184 @@
+// What the server answers to each request.
+import type { PoolRegistry } from "@cenote/pool"
+import * as Effect from "effect/Effect"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
+import {
+  type Asked,
+  cookieName,
+  cookieValue,
+  isAllowed,
+  isToken,
+  refuseForm,
+  refuseOrigin,
+  type Rules
+} from "./access.ts"
+import { act, error, type Reply } from "./actions.ts"
+import type { Asset } from "./assets.ts"
+import type { Hub, Message } from "./hub.ts"
+
+type Response = HttpServerResponse.HttpServerResponse
+
+export interface App {
+  readonly rules: Rules
+  readonly readOnly: boolean
+  readonly hub: Hub
+  readonly asset: (path: string) => Effect.Effect<Asset | undefined>
+}
+
+/** Nothing but what this server itself sends. */
+const policy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'self'",
+  "frame-ancestors 'none'"
+].join("; ")
+
+const headers = {
+  "cache-control": "no-store",
+  "content-security-policy": policy,
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff"
+}
+
+/** Bytes that the body of an action may have. */
+const mostBody = 10_000
+
+/** A wrong token costs whoever tries it as much as a slow network does. */
+const penalty = "300 millis"
+
+export const app = (it: App): Effect.Effect<Response, never, HttpServerRequest.HttpServerRequest> =>
+  Effect.gen(function* () {
+    const request = yield* HttpServerRequest.HttpServerRequest
+    const url = Option.getOrUndefined(
+      Option.liftThrowable((_: string) => new URL(_, "http://here"))(request.url)
+    )
+    if (url === undefined) return answer(error(400, "this is not an address"))
+    const asked: Asked = { method: request.method, headers: request.headers, cookies: request.cookies }
+    const refusal = refuseOrigin(asked, it.rules)
+    if (refusal !== undefined) return answer(error(refusal.status, refusal.error))
+    const { token } = it.rules
+    if (token !== undefined) {
+      const given = yield* tokenGiven(request, url)
+      if (given !== undefined) {
+        if (isToken(given, token)) return welcome(it.rules)
+        yield* Effect.sleep(penalty)
+        return askForToken("That is not the token.")
+      }
+      if (!isAllowed(asked, it.rules)) {
+        if (request.headers["authorization"] !== undefined) yield* Effect.sleep(penalty)
+        return url.pathname.startsWith("/api/")
+          ? answer(error(401, "the dashboard asks for its token: Authorization: Bearer …"))
+          : askForToken(undefined)
+      }
+    }
+    return yield* route(it, request, url, asked)
+  }).pipe(Effect.map((response) => HttpServerResponse.setHeaders(response, headers)))
+
+const route = (
+  it: App,
+  request: HttpServerRequest.HttpServerRequest,
+  url: URL,
+  asked: Asked
+): Effect.Effect<Response> => {
+  const [, id, action] = /^\/api\/pools\/([^/]+)\/([^/]+)$/.exec(url.pathname) ?? []
+  if (id !== undefined && action !== undefined) {
+    if (asked.method !== "POST") return Effect.succeed(answer(error(405, "an action is asked for with POST")))
+    return Effect.map(perform(it, request, asked, decoded(id), action), answer)
+  }
+  if (asked.method !== "GET" && asked.method !== "HEAD") {
+    return Effect.succeed(answer(error(405, `nothing here takes ${asked.method}`)))
+  }
+  if (url.pathname === "/api/stream") {
+    return Effect.succeed(stream(it.hub.watch(url.searchParams.get("focus") ?? undefined)))
+  }
+  return Effect.map(it.asset(url.pathname), (asset) =>
+    asset === undefined
+      ? answer(error(404, `there is nothing at ${url.pathname}`))
+      : HttpServerResponse.uint8Array(asset.body, { contentType: asset.type })
+  )
+}
+
+const perform = (
+  { hub, readOnly }: App,
+  request: HttpServerRequest.HttpServerRequest,
+  asked: Asked,
+  id: string,
+  action: string
+): Effect.Effect<Reply> =>
+  Effect.gen(function* () {
+    if (readOnly) return error(403, "the dashboard is read-only: it does nothing to pools")
+    const refusal = refuseForm(asked)
+    if (refusal !== undefined) return error(refusal.status, refusal.error)
+    const entry: PoolRegistry.Entry | undefined = hub.find(id)?.entry
+    if (entry === undefined) return error(404, `there is no pool ${JSON.stringify(id)}`)
+    const length = Number(asked.headers["content-length"] ?? 0)
+    if (length > mostBody) return error(413, `the body has ${length} bytes; ${mostBody} are enough`)
+    const text = yield* Effect.orElseSucceed(request.text, () => "")
+    return text.length > mostBody ? error(413, "the body is too long") : yield* act(entry, action, text)
+  })
+
+const stream = (messages: Stream.Stream<Message>): Response =>
+  HttpServerResponse.stream(
+    Stream.map(messages, ({ data, event }) => new TextEncoder().encode(`event: ${event}\ndata: ${data}\n\n`)),
+    { contentType: "text/event-stream" }
+  )
+
+const answer = ({ answer, status }: Reply): Response => HttpServerResponse.jsonUnsafe(answer, { status })
+
+const decoded = (text: string): string =>
+  Option.getOrElse(Option.liftThrowable(decodeURIComponent)(text), () => text)
+
+// -----------------------------------------------------------------------------
+// The token
+// -----------------------------------------------------------------------------
+
+/** The token in an address that somebody opens, or from the form. */
+const tokenGiven = (
+  request: HttpServerRequest.HttpServerRequest,
+  url: URL
+): Effect.Effect<string | undefined> => {
+  if (request.method === "GET" && url.pathname === "/")
+    return Effect.succeed(url.searchParams.get("token") ?? undefined)
+  if (request.method !== "POST" || url.pathname !== "/token") return Effect.succeed(undefined)
+  return Effect.map(
+    Effect.orElseSucceed(request.text, () => ""),
+    (text) => new URLSearchParams(text.slice(0, mostBody)).get("token") ?? ""
+  )
+}
+
+/** Remembers the token in the browser, and takes it out of the address. */
+const welcome = ({ token }: Rules): Response => {
+  const response = HttpServerResponse.redirect("/", { status: 303 })
+  return token === undefined
+    ? response
+    : HttpServerResponse.setCookieUnsafe(response, cookieName(token), cookieValue(token), {
+        httpOnly: true,
+        path: "/",
+        sameSite: "strict"
+      })
+}
+
+const askForToken = (complaint: string | undefined): Response =>
+  HttpServerResponse.text(
+    `<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Cenote</title>
+<form method="post" action="/token">
+<h1>Cenote</h1>
+${complaint === undefined ? "" : `<p role="alert">${complaint}</p>`}
+<p><label>Token of this dashboard: <input name="token" type="password" autocomplete="current-password" required autofocus></label>
+<button>Open</button></p>
+</form>
+</html>
+`,
+    { status: 401, contentType: "text/html; charset=utf-8" }
+  )

@@ -1,0 +1,194 @@
+import type { PoolRegistry } from "@cenote/pool"
+import type { Figures, LeaseView, Level } from "./protocol.ts"
+import { count, duration, nouns } from "./words.ts"
+
+/** What is known of a pool when it is judged. */
+export interface Evidence {
+  readonly kind: PoolRegistry.Kind
+  readonly figures: Omit<Figures, "level" | "matter" | "remedy">
+  /** Failures of the last paces, by reason. */
+  readonly recent: Readonly<Record<string, number>>
+  /** Why creating failed last. */
+  readonly lastFailure: string
+  /** Who has held something for longest. */
+  readonly oldest: LeaseView | undefined
+  /** Whether a loan that still lasts was told to be a leak. */
+  readonly leaks: number
+}
+
+export interface Verdict {
+  readonly level: Level
+  readonly matter: string
+  readonly remedy: string
+}
+
+const well: Verdict = { level: "ok", matter: "", remedy: "" }
+
+/** Waiting this long is a matter for somebody, in milliseconds. */
+const longWait = 1_000
+/** Waiting this long, as a rule, is worth a look. */
+const someWait = 100
+/** A loan is suspicious when it has lasted this long, and this many times longer than nearly all others. */
+const longLoan = 30_000
+const manyTimes = 100
+
+/** How a pool is, what is the matter with it, and what to do. The worst comes first. */
+export const judge = (evidence: Evidence): Verdict =>
+  ofState(evidence) ??
+  ofCreating(evidence) ??
+  ofLine(evidence) ??
+  ofFailures(evidence) ??
+  ofLoans(evidence) ??
+  ofThreads(evidence) ??
+  well
+
+const ofState = ({ figures, kind }: Evidence): Verdict | undefined => {
+  const { pending, state, used } = figures
+  const { asker, one } = nouns[kind]
+  if (state === "suspended") {
+    return pending > 0
+      ? {
+          level: "down",
+          matter: `It is suspended, and ${count(pending, asker)} ${wait(pending)} since ${duration(figures.longestWait)}.`,
+          remedy: "Resume it."
+        }
+      : { level: "watch", matter: "It is suspended.", remedy: "Whoever asks now waits until it is resumed." }
+  }
+  if (state === "open") return undefined
+  return used === 0
+    ? { level: "watch", matter: "It is closing.", remedy: "" }
+    : {
+        level: "watch",
+        matter: `It is closing, and waits for ${count(used, one)} that ${used === 1 ? "is" : "are"} not back.`,
+        remedy: "Those who hold them are interrupted after closeTimeout."
+      }
+}
+
+const ofCreating = ({ figures, kind, lastFailure, recent }: Evidence): Verdict | undefined => {
+  const failed = recent["CreateFailed"] ?? 0
+  if (failed === 0) return undefined
+  const { asker, one } = nouns[kind]
+  const { pending } = figures
+  const waiting = pending === 0 ? "" : ` ${count(pending, asker)} ${wait(pending)}.`
+  const matter = `Creating a ${one} fails: ${lastFailure === "" ? "it does not say why" : lastFailure}.${waiting}`
+  const remedy = "See whether what it needs is up, reachable, and takes these credentials."
+  return {
+    level: figures.idle + figures.used === 0 ? "down" : pending > 0 ? "short" : "watch",
+    matter,
+    remedy
+  }
+}
+
+const ofLine = ({ figures, kind, oldest, recent }: Evidence): Verdict | undefined => {
+  const { creating, longestWait, max, pending, wait99 } = figures
+  const { asker, one } = nouns[kind]
+  const gaveUp = recent["AcquireTimeout"] ?? 0
+  const turnedAway = (recent["LineFull"] ?? 0) + (recent["CallRejected"] ?? 0)
+  const isLong = pending > 0 && longestWait >= longWait
+  if (!isLong && gaveUp + turnedAway === 0) {
+    if ((wait99 ?? 0) < someWait) return undefined
+    return {
+      level: "watch",
+      matter: `One ${asker} in a hundred waits ${duration(wait99 ?? 0)} or longer.`,
+      remedy: advice(figures, kind, oldest)
+    }
+  }
+  const lost = [
+    gaveUp > 0 ? `${gaveUp} gave up` : "",
+    turnedAway > 0 ? `${turnedAway} ${turnedAway === 1 ? "was" : "were"} turned away` : ""
+  ].filter((_) => _ !== "")
+  const losses = lost.length === 0 ? "" : ` In the last moments ${lost.join(" and ")}.`
+  if (pending === 0) return { level: "watch", matter: losses.trim(), remedy: advice(figures, kind, oldest) }
+  const since = `the first since ${duration(longestWait)}`
+  if (creating > 0) {
+    return {
+      level: "short",
+      matter: `${count(pending, asker)} ${wait(pending)} for a ${one} to be created, ${since}.${losses}`,
+      remedy: "Creating takes long: see what it needs, or keep more with min."
+    }
+  }
+  const limit = max < 0 ? `a ${one}` : `${count(max, one)}`
+  return {
+    level: "short",
+    matter: `${count(pending, asker)} ${wait(pending)} for ${limit}, ${since}.${losses}`,
+    remedy: advice(figures, kind, oldest)
+  }
+}
+
+/** What to do where there are too few. */
+const advice = (
+  figures: Evidence["figures"],
+  kind: PoolRegistry.Kind,
+  oldest: LeaseView | undefined
+): string => {
+  const { one } = nouns[kind]
+  if (oldest !== undefined && isLongLoan(figures)) {
+    return `${who(oldest, kind)} has had ${kind === "threads" ? "a thread" : `a ${one}`} for ${duration(oldest.held)}: find out why. That is a leak, or slow work.`
+  }
+  const { hold50 } = figures
+  const typical = hold50 === null ? "" : ` (half of all for less than ${duration(Math.max(1, hold50))})`
+  return kind === "threads"
+    ? `All threads are busy${typical}. Raise max up to the number of cores, or make the tasks shorter.`
+    : `All are in use${typical}. Raise max, hold for a shorter time, or let fewer ask at once.`
+}
+
+const ofFailures = ({ recent, kind }: Evidence): Verdict | undefined => {
+  const { asker, one } = nouns[kind]
+  const deadlocks = recent["WouldDeadlock"] ?? 0
+  if (deadlocks > 0) {
+    return {
+      level: "short",
+      matter: `${count(deadlocks, asker)} would have waited for ever: ${deadlocks === 1 ? "it holds" : "they hold"} what ${deadlocks === 1 ? "it waits" : "they wait"} for.`,
+      remedy: `Do not borrow a ${one} while holding another, or raise max above what they hold together.`
+    }
+  }
+  const crashes = recent["ThreadCrashed"] ?? 0
+  if (crashes > 0) {
+    return {
+      level: "watch",
+      matter: `${count(crashes, "thread")} ended by ${crashes === 1 ? "itself" : "themselves"}.`,
+      remedy: "See the events for why; the calls that it had failed with ThreadCrashed."
+    }
+  }
+  const broken = (recent["invalid"] ?? 0) + (recent["resetFailed"] ?? 0)
+  if (broken === 0) return undefined
+  return {
+    level: "watch",
+    matter: `${count(broken, one)} ${broken === 1 ? "was" : "were"} broken, and replaced.`,
+    remedy:
+      "See whether a server, a proxy or the network ends what is idle; maxIdle or maxAge below its limit avoids that."
+  }
+}
+
+const ofLoans = ({ figures, kind, leaks, oldest }: Evidence): Verdict | undefined => {
+  if (oldest === undefined || (leaks === 0 && !isLongLoan(figures))) return undefined
+  const { one } = nouns[kind]
+  return {
+    level: "watch",
+    matter: `${who(oldest, kind)} has had ${kind === "threads" ? "a thread" : `a ${one}`} for ${duration(oldest.held)}.`,
+    remedy:
+      leaks > 0
+        ? "That is longer than leakAfter: see whether it forgets to give back."
+        : "Nearly all others are much shorter: see whether it forgets to give back."
+  }
+}
+
+const ofThreads = ({ kind, recent }: Evidence): Verdict | undefined => {
+  const stuck = (recent["ThreadQuarantined"] ?? 0) + (recent["ThreadKilled"] ?? 0)
+  if (kind !== "threads" || stuck === 0) return undefined
+  return {
+    level: "watch",
+    matter: `${count(stuck, "task")} did not stop when told to.`,
+    remedy: "Let long tasks look at their signal; see the events for which."
+  }
+}
+
+const isLongLoan = ({ hold99, longestHeld }: Evidence["figures"]): boolean =>
+  longestHeld >= longLoan && longestHeld > manyTimes * Math.max(hold99 ?? 0, 1)
+
+const who = ({ fiber, item, span }: LeaseView, kind: PoolRegistry.Kind): string => {
+  if (kind === "threads" && item !== undefined) return `The call ${item}`
+  return span === undefined ? `Fiber ${fiber}` : `"${span}" (fiber ${fiber})`
+}
+
+const wait = (n: number): string => (n === 1 ? "waits" : "wait")
