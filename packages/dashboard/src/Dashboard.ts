@@ -27,7 +27,6 @@
  * @since 0.1.0
  */
 import { PoolRegistry } from "@cenote/pool"
-import * as NodeFileSystem from "@effect/platform-node/NodeFileSystem"
 import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -41,7 +40,7 @@ import { randomUUID } from "node:crypto"
 import { createServer } from "node:http"
 import { hostsFor, isLoopback } from "./internal/access.ts"
 import { app } from "./internal/app.ts"
-import { assets } from "./internal/assets.ts"
+import { asset } from "./internal/assets.ts"
 import { Hub } from "./internal/hub.ts"
 
 // -----------------------------------------------------------------------------
@@ -97,7 +96,7 @@ export class Dashboard extends Context.Service<
  * @since 0.1.0
  */
 export const layer = (options: Options = {}): Layer.Layer<Dashboard, ServeError> =>
-  Layer.effect(Dashboard, make(options)).pipe(Layer.provide(NodeFileSystem.layer))
+  Layer.effect(Dashboard, make(options))
 
 /**
  * The same as an effect: the page is there until the scope closes.
@@ -128,7 +127,7 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
     hub,
     readOnly,
     rules: { token, hosts: hostsFor(host) },
-    asset: yield* assets
+    asset
   })
   yield* http.serve(respond)
   // Streams have no end of their own, and a server that closes waits for them.

@@ -25,52 +25,39 @@ export const act = (entry: PoolRegistry.Entry, action: string, text: string): Ef
       error(404, `${id} cannot ${JSON.stringify(action)}: it can ${possible === "" ? "nothing" : possible}`)
     )
   }
-  return Effect.map(Effect.exit(run(entry, action, text)), (exit) =>
+  return Effect.map(Effect.exit(performs[action](entry, text)), (exit) =>
     Exit.isSuccess(exit) ? exit.value : error(400, messageOf(Cause.squash(exit.cause)))
   )
 }
 
-const run = (
-  { actions, id, kind }: PoolRegistry.Entry,
-  action: Action,
-  text: string
-): Effect.Effect<Reply> => {
-  switch (action) {
-    case "resize": {
+const performs: Readonly<Record<Action, (entry: PoolRegistry.Entry, text: string) => Effect.Effect<Reply>>> =
+  {
+    resize: ({ actions, id }, text) => {
       const limits = readLimits(text)
       if (typeof limits === "string") return Effect.succeed(error(400, limits))
       const told = Object.entries(limits).map(([limit, n]) => `${limit} ${n}`)
       return Effect.as(actions.resize?.(limits) ?? Effect.void, done(`${id} has ${told.join(", ")} now`))
-    }
-    case "recycle":
-      return Effect.as(
-        actions.recycle ?? Effect.void,
-        done(
-          `${id} replaces everything that it has: ${kind === "threads" ? "busy threads when they are done" : "what is lent when it comes back"}`
-        )
-      )
-    case "suspend":
-      return Effect.as(actions.suspend ?? Effect.void, done(`${id} lends nothing until it is resumed`))
-    case "resume":
-      return Effect.as(actions.resume ?? Effect.void, done(`${id} lends again`))
-    case "evict":
-      return Effect.map(actions.evict ?? Effect.succeed(0), (n) =>
+    },
+    recycle: ({ actions, id, kind }) => {
+      const when = kind === "threads" ? "busy threads when they are done" : "what is lent when it comes back"
+      return Effect.as(actions.recycle ?? Effect.void, done(`${id} replaces everything that it has: ${when}`))
+    },
+    suspend: ({ actions, id }) =>
+      Effect.as(actions.suspend ?? Effect.void, done(`${id} lends nothing until it is resumed`)),
+    resume: ({ actions, id }) => Effect.as(actions.resume ?? Effect.void, done(`${id} lends again`)),
+    evict: ({ actions, id }) =>
+      Effect.map(actions.evict ?? Effect.succeed(0), (n) =>
         done(`${id} closed ${count(n, "resource")} at rest`)
       )
   }
-}
 
-const isAction = (action: string): action is Action =>
-  action === "resize" ||
-  action === "recycle" ||
-  action === "suspend" ||
-  action === "resume" ||
-  action === "evict"
+const isAction = (action: string): action is Action => Object.hasOwn(performs, action)
+
+const wrong = (given: string): string =>
+  `resize takes {"min": number, "max": number}, or one of them, but was given ${given}`
 
 /** The limits that a body asks for, or what is wrong with it. */
 const readLimits = (text: string): Limits | string => {
-  const wrong = (given: string) =>
-    `resize takes {"min": number, "max": number}, or one of them, but was given ${given}`
   const body = Option.getOrUndefined(Option.liftThrowable((_: string): unknown => JSON.parse(_))(text))
   if (!Predicate.isObject(body) || Array.isArray(body))
     return wrong(text === "" ? "nothing" : text.slice(0, 100))

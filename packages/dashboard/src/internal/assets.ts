@@ -1,6 +1,6 @@
 // The files of the page. They are few and small, and kept once they have been read.
 import * as Effect from "effect/Effect"
-import * as FileSystem from "effect/FileSystem"
+import { readFile } from "node:fs/promises"
 import { createRequire, stripTypeScriptTypes } from "node:module"
 import { fileURLToPath } from "node:url"
 
@@ -20,33 +20,38 @@ const types: Readonly<Record<string, string>> = {
   svg: "image/svg+xml"
 }
 
-/** Reads a file of the page by its path; `undefined` when there is no such. */
-export const assets = Effect.map(FileSystem.FileSystem, (fs) => {
-  const kept = new Map<string, Asset>()
-  const load = (path: string) =>
-    Effect.gen(function* () {
-      const place = placeOf(path)
-      if (place === undefined) return undefined
-      const bytes = yield* Effect.option(fs.readFile(place.file))
-      if (bytes._tag === "None") return undefined
-      const body = place.isTypeScript
-        ? new TextEncoder().encode(stripTypeScriptTypes(new TextDecoder().decode(bytes.value)))
-        : bytes.value
-      const asset: Asset = { type: place.type, body }
+const kept = new Map<string, Asset>()
+
+/** A file of the page by its path; `undefined` when there is no such. */
+export const asset = (path: string): Effect.Effect<Asset | undefined> =>
+  Effect.suspend(() => {
+    const found = kept.get(path)
+    if (found !== undefined) return Effect.succeed(found)
+    const place = placeOf(path)
+    return place === undefined ? Effect.succeed(undefined) : load(path, place)
+  })
+
+const load = (path: string, { file, isTypeScript, type }: Place): Effect.Effect<Asset | undefined> =>
+  Effect.tryPromise(() => readFile(file)).pipe(
+    Effect.map((bytes): Asset => {
+      const body = isTypeScript
+        ? new TextEncoder().encode(stripTypeScriptTypes(new TextDecoder().decode(bytes)))
+        : bytes
+      const asset = { type, body }
       kept.set(path, asset)
       return asset
-    })
-  return (path: string): Effect.Effect<Asset | undefined> =>
-    Effect.suspend(() => {
-      const asset = kept.get(path)
-      return asset === undefined ? load(path) : Effect.succeed(asset)
-    })
-})
+    }),
+    Effect.orElseSucceed(() => undefined)
+  )
+
+interface Place {
+  readonly file: string
+  readonly type: string
+  readonly isTypeScript: boolean
+}
 
 /** One file in the folder of the page, or of the chart library: nothing else can be named. */
-const placeOf = (
-  path: string
-): { readonly file: string; readonly type: string; readonly isTypeScript: boolean } | undefined => {
+const placeOf = (path: string): Place | undefined => {
   const [, stem, extension = ""] =
     /^\/([a-zA-Z][\w-]*)\.([a-z]+)$/.exec(path === "/" ? "/index.html" : path) ?? []
   const type = types[extension]

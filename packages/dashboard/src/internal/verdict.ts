@@ -49,7 +49,7 @@ const ofState = ({ figures, kind }: Evidence): Verdict | undefined => {
     return pending > 0
       ? {
           level: "down",
-          matter: `It is suspended, and ${count(pending, asker)} ${wait(pending)} since ${duration(figures.longestWait)}.`,
+          matter: `It is suspended, and ${count(pending, asker)} ${wait(pending)}, the longest for ${duration(figures.longestWait)}.`,
           remedy: "Resume it."
         }
       : { level: "watch", matter: "It is suspended.", remedy: "Whoever asks now waits until it is resumed." }
@@ -94,23 +94,23 @@ const ofLine = ({ figures, kind, oldest, recent }: Evidence): Verdict | undefine
     }
   }
   const lost = [
-    gaveUp > 0 ? `${gaveUp} gave up` : "",
+    gaveUp > 0 ? count(gaveUp, asker) + " gave up" : "",
     turnedAway > 0 ? `${turnedAway} ${turnedAway === 1 ? "was" : "were"} turned away` : ""
   ].filter((_) => _ !== "")
   const losses = lost.length === 0 ? "" : ` In the last moments ${lost.join(" and ")}.`
   if (pending === 0) return { level: "watch", matter: losses.trim(), remedy: advice(figures, kind, oldest) }
-  const since = `the first since ${duration(longestWait)}`
+  const longest = `the longest for ${duration(longestWait)}`
   if (creating > 0) {
     return {
       level: "short",
-      matter: `${count(pending, asker)} ${wait(pending)} for a ${one} to be created, ${since}.${losses}`,
+      matter: `${count(pending, asker)} ${wait(pending)} for a ${one} to be created, ${longest}.${losses}`,
       remedy: "Creating takes long: see what it needs, or keep more with min."
     }
   }
-  const limit = max < 0 ? `a ${one}` : `${count(max, one)}`
+  const limit = max < 0 ? `a ${one}` : count(max, one)
   return {
     level: "short",
-    matter: `${count(pending, asker)} ${wait(pending)} for ${limit}, ${since}.${losses}`,
+    matter: `${count(pending, asker)} ${wait(pending)} for ${limit}, ${longest}.${losses}`,
     remedy: advice(figures, kind, oldest)
   }
 }

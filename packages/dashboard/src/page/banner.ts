@@ -1,0 +1,69 @@
+// The answer to the first question: is all well, and if not, what is to be done about what.
+import type { Level } from "../internal/protocol.ts"
+import { h, icon } from "./dom.ts"
+import { count, several } from "./format.ts"
+import type { Pool } from "./state.ts"
+import { hashOf, levelPhrase, levels, levelWord, severity } from "./words.ts"
+
+/** As many pools are named. */
+const maxNamed = 3
+
+export class Banner {
+  readonly element = h("div", { class: "banner", role: "status" })
+  /** What is shown, to leave it alone when it is the same. */
+  private shown = ""
+
+  render(pools: Iterable<Pool>): void {
+    const all = [...pools]
+    const ill = all
+      .filter(({ figures }) => figures.level !== "ok")
+      .toSorted((a, b) => severity(a.figures.level) - severity(b.figures.level) || b.figures.pending - a.figures.pending)
+    const named = ill.slice(0, maxNamed)
+    const key = JSON.stringify([
+      all.length,
+      ill.length,
+      named.map(({ id, figures }) => [id, figures.level, figures.matter, figures.remedy])
+    ])
+    if (key === this.shown) return
+    this.shown = key
+    const level: Level = named[0]?.figures.level ?? "ok"
+    this.element.dataset["level"] = all.length === 0 ? "none" : level
+    if (named.length === 0) this.element.replaceChildren(nothingIll(all.length))
+    else this.element.replaceChildren(...named.map(report), ...rest(ill.slice(maxNamed)))
+  }
+}
+
+const nothingIll = (pools: number): HTMLElement =>
+  pools === 0
+    ? h("p", { class: "well" }, "No pools yet. A pool that has a name shows up here as soon as it is made.")
+    : h(
+        "p",
+        { class: "well level", "data-level": "ok" },
+        icon("ok"),
+        h("strong", {}, pools === 1 ? "The only pool is well" : `All ${count(pools)} pools are well`)
+      )
+
+const report = ({ figures: { level, matter, remedy }, id }: Pool): HTMLElement => {
+  const title = h(
+    "p",
+    { class: "what level", "data-level": level },
+    icon(level),
+    h("strong", {}, h("a", { href: hashOf(id) }, id), ` ${levelPhrase[level]}`)
+  )
+  return h("div", { class: "report" }, title, ...matterOf(matter, remedy))
+}
+
+/** What is the matter, and what to do. */
+export const matterOf = (matter: string, remedy: string): ReadonlyArray<HTMLElement> => [
+  ...(matter === "" ? [] : [h("p", { class: "matter" }, matter)]),
+  ...(remedy === "" ? [] : [h("p", { class: "remedy" }, h("b", {}, "What to do: "), remedy)])
+]
+
+const rest = (pools: ReadonlyArray<Pool>): ReadonlyArray<HTMLElement> => {
+  if (pools.length === 0) return []
+  const counts = levels.flatMap((level) => {
+    const n = pools.filter(({ figures }) => figures.level === level).length
+    return n === 0 ? [] : [`${count(n)} ${levelWord[level].toLowerCase()}`]
+  })
+  return [h("p", { class: "rest" }, `and ${several(pools.length, "other pool")}: ${counts.join(", ")}`)]
+}
