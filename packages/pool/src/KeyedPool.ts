@@ -143,7 +143,7 @@ export const make = <K, A, E, R, RValidate = never, RReset = never, RRetry = nev
           leases: (limit) => Effect.sync(() => core.leases(limit)),
           waiters: (limit) => Effect.sync(() => core.waiters(limit)),
           events: core.events.stream,
-          record: (recorder) => core.events.record(recorder),
+          record: (recorder) => core.events.recorders.record(recorder),
           actions: {
             recycle: Effect.sync(() => core.recycle()),
             suspend: Effect.sync(() => core.suspend()),

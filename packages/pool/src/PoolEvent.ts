@@ -109,12 +109,15 @@ export type PoolEvent = Data.TaggedEnum<{
     readonly waited: number
     readonly phase: Phase
   }
-  /** A borrower was turned away: the line was full, or it would have waited for ever. */
+  /**
+   * A borrower was turned away: the line was full, it would have waited for ever, or as many resources as `validateAttempts` were
+   * invalid.
+   */
   Rejected: {
     readonly pool: string
     readonly at: number
     readonly fiber: number
-    readonly reason: "LineFull" | "WouldDeadlock"
+    readonly reason: "LineFull" | "WouldDeadlock" | "ValidationFailed"
   }
   /** A resource has been held longer than `leakAfter`. Told once a loan. */
   Leaked: {

@@ -16,13 +16,16 @@
  * | `use_time` | histogram | `s` | How long a borrower held, to the millisecond |
  *
  * Of pools of connections these begin with `db.client.connection.`, and have the attributes `db.client.connection.pool.name` and
- * `db.client.connection.state`, as OpenTelemetry's conventions say. There is no convention for other pools: there they begin with the prefix,
+ * `db.client.connection.state`, as OpenTelemetry's conventions say. (Those ask for up-down counters where there are gauges here: Effect
+ * has none that Prometheus would not take for a counter.) There is no convention for other pools: there they begin with the prefix,
  * `cenote.pool.` if no other is given, and so do their attributes, `cenote.pool.name`, `cenote.pool.kind` and `cenote.pool.state`. Of a
- * thread pool, a borrow is a call.
+ * thread pool, a borrow is a call. A keyed pool without a limit has no `max` and no `idle.max`.
  *
- * For what the conventions have no name, all kinds of pool have these under the prefix: `created`, `closed` (by `reason`), `borrowed`,
- * `failures` (by `reason`: `CreateFailed`, `AcquireTimeout`, `LineFull`, `WouldDeadlock`, `ThreadCrashed`, …), `leaks`, and of a thread pool
- * `calls` (by `outcome`) and `utilization` (from 0 to 1, over the threads that are up).
+ * For what the conventions have no name, all kinds of pool have these under the prefix: `created`, `closed` (by `reason`, as
+ * `PoolEvent.CloseReason` has them), `borrowed`, `failures` (by `reason`), `leaks`, and of a thread pool `calls` (by `outcome`) and
+ * `utilization` (from 0 to 1: the share of the last 10 to 20 seconds in which the threads that are up had something to do). Reasons of
+ * failures are `CreateFailed` and `CreateTimeout`, one for each attempt, `AcquireTimeout`, `LineFull`, `ValidationFailed` and
+ * `WouldDeadlock`, one for each borrower, and of a thread pool `CallRejected`, `ThreadCrashed`, `ThreadKilled` and `ThreadQuarantined`.
  *
  * **Example** (What Prometheus reads)
  *
@@ -44,14 +47,17 @@
  * @see https://opentelemetry.io/docs/specs/semconv/database/database-metrics/#connection-pools
  * @since 0.1.0
  */
-import type * as Context from "effect/Context"
+import * as Cause from "effect/Cause"
+import { Clock } from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
-import * as Metric from "effect/Metric"
+import { isTagged as hasTag } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { Histogram } from "./internal/histogram.ts"
+import { type Named, Series } from "./internal/series.ts"
 import type { Stats } from "./Pool.ts"
+import type { CloseReason } from "./PoolEvent.ts"
 import * as PoolRegistry from "./PoolRegistry.ts"
 
 // -----------------------------------------------------------------------------
@@ -65,7 +71,7 @@ import * as PoolRegistry from "./PoolRegistry.ts"
  * @since 0.1.0
  */
 export interface Options {
-  /** What names begin with where OpenTelemetry has none. Default `"cenote.pool"`. */
+  /** What names begin with where OpenTelemetry has none: letters, digits, `_`, `-` and `.`. Default `"cenote.pool"`. */
   readonly prefix?: string | undefined
   /** Upper bounds of the histograms' buckets, in seconds. Default {@link defaultBoundaries}. */
   readonly boundaries?: ReadonlyArray<number> | undefined
@@ -88,7 +94,8 @@ export const defaultBoundaries: ReadonlyArray<number> = [
 /**
  * Metrics of all pools of the registry, those included that are made later. A pool's metrics vanish with it.
  *
- * Give it to the whole program once, beside the exporter. Impossible boundaries are a defect.
+ * Give it to the whole program once, beside the exporter: metrics go to the `Metric.MetricRegistry` that this layer is built with,
+ * whatever a pool is made with. Impossible boundaries, or an impossible prefix, are a defect.
  *
  * @category layers
  * @since 0.1.0
@@ -105,98 +112,106 @@ type Observer = (entry: PoolRegistry.Entry) => Effect.Effect<void, never, Scope.
 /** What is done with each pool. */
 const observer = ({ boundaries = defaultBoundaries, prefix = "cenote.pool" }: Options): Observer => {
   checkBoundaries(boundaries)
+  checkPrefix(prefix)
   return (entry) =>
     Effect.gen(function* () {
       const series = new Series(yield* Effect.context<Scope.Scope>())
       yield* Effect.addFinalizer(() => Effect.sync(() => series.remove()))
       const own: Family = {
         base: prefix,
-        labels: { [`${prefix}.name`]: entry.id, [`${prefix}.kind`]: entry.kind }
+        attributes: { [`${prefix}.name`]: entry.id, [`${prefix}.kind`]: entry.kind }
       }
       const family = entry.kind === "connections" ? conventional(entry.id) : own
-      const create = new Histogram(boundaries)
-      const wait = new Histogram(boundaries)
-      const use = new Histogram(boundaries)
       const read = reader(entry.stats, noStats)
 
-      series.gauge(family, "count", () => read().idle, { [`${family.base}.state`]: "idle" })
-      series.gauge(family, "count", () => read().used, { [`${family.base}.state`]: "used" })
-      series.gauge(family, "idle.max", () => read().max)
-      series.gauge(family, "idle.min", () => read().min)
-      series.gauge(family, "max", () => read().max)
-      series.gauge(family, "pending_requests", () => read().pending)
-      series.counter(family, "timeouts", () => read().timeouts)
-      series.histogram(family, "create_time", create)
-      series.histogram(family, "wait_time", wait)
-      series.histogram(family, "use_time", use)
-      series.counter(own, "created", () => read().created)
-      series.counter(own, "borrowed", () => read().borrowed)
-      if (entry.threads !== undefined) ofThreads(series, own, reader(entry.threads, noThreads))
+      series.gauge(named(family, "count", "state", "idle"), () => read().idle)
+      series.gauge(named(family, "count", "state", "used"), () => read().used)
+      series.gauge(named(family, "idle.min"), () => read().min)
+      // A keyed pool may have no limit, and infinity is no number for OTLP.
+      if (read().max < Infinity) {
+        series.gauge(named(family, "idle.max"), () => read().max)
+        series.gauge(named(family, "max"), () => read().max)
+      }
+      series.gauge(named(family, "pending_requests"), () => read().pending)
+      series.counter(named(family, "timeouts"), () => read().timeouts)
+      series.counter(named(own, "created"), () => read().created)
+      series.counter(named(own, "borrowed"), () => read().borrowed)
 
-      const failed = (reason: string): void => series.count(own, "failures", { [`${prefix}.reason`]: reason })
+      const times = {
+        create_time: new Histogram(boundaries),
+        wait_time: new Histogram(boundaries),
+        use_time: new Histogram(boundaries)
+      }
+      for (const [name, histogram] of Object.entries(times)) series.histogram(named(family, name), histogram)
+
+      const closed = new Counts((reason, read) =>
+        series.counter(named(own, "closed", "reason", reason), read)
+      )
+      const failed = new Counts((reason, read) =>
+        series.counter(named(own, "failures", "reason", reason), read)
+      )
+      for (const reason of closeReasons) closed.add(reason, 0)
+      for (const reason of failuresOf(entry.kind)) failed.add(reason, 0)
+      const leaks = new Counts((_, read) => series.counter(named(own, "leaks"), read))
+      leaks.add("", 0)
+      if (entry.threads !== undefined) {
+        ofThreads(series, own, reader(entry.threads, noThreads), yield* Clock)
+      }
+
       yield* entry.record({
-        waited: (millis) => wait.record(millis),
-        used: (millis) => use.record(millis),
+        waited: (millis) => times.wait_time.record(millis),
+        used: (millis) => times.use_time.record(millis),
         told: (event) => {
-          const { _tag, reason = "", took = 0 } = event as Told
-          if (_tag === "Created") create.record(took)
-          else if (_tag === "Closed") series.count(own, "closed", { [`${prefix}.reason`]: reason })
-          else if (_tag === "Leaked") series.count(own, "leaks", {})
-          else if (_tag === "TimedOut") failed("AcquireTimeout")
-          else if (_tag === "Rejected") failed(reason)
-          else if (failures.has(_tag)) failed(_tag)
+          const { _tag, reason, took } = event as Told
+          const failure = failureOf(event)
+          if (failure !== undefined) failed.add(failure, 1)
+          else if (_tag === "Created") times.create_time.record(took ?? 0)
+          else if (_tag === "Closed") closed.add(reason ?? "", 1)
+          else if (_tag === "Leaked") leaks.add("", 1)
         }
       })
     })
 }
 
-/** Events that are failures by their name alone. */
-const failures: ReadonlySet<string> = new Set([
-  "CreateFailed",
-  "CallRejected",
-  "ThreadCrashed",
-  "ThreadKilled",
-  "ThreadQuarantined"
-])
-
-const ofThreads = (series: Series, own: Family, read: () => PoolRegistry.Threads): void => {
-  for (const outcome of Object.keys(read().calls)) {
-    series.counter(own, "calls", () => read().calls[outcome] ?? 0, { [`${own.base}.outcome`]: outcome })
-  }
-  series.gauge(own, "utilization", () => {
-    const { each } = read()
-    const age = each.reduce((sum, thread) => sum + thread.age, 0)
-    return age === 0 ? 0 : Math.min(1, each.reduce((sum, thread) => sum + thread.busy, 0) / age)
-  })
-}
-
-/** What is read of events, whichever kind of pool they come from. */
-interface Told extends PoolRegistry.Occurrence {
-  readonly took?: number
-  readonly reason?: string
-}
-
 const checkBoundaries = (boundaries: ReadonlyArray<number>): void => {
-  const isRising = boundaries.every((bound, i) => bound > 0 && bound > (boundaries[i - 1] ?? 0))
+  const isRising = boundaries.every((bound, i) => bound > (boundaries[i - 1] ?? 0) && bound < Infinity)
   if (boundaries.length > 0 && isRising) return
   throw new TypeError(
     `PoolMetrics: boundaries are [${boundaries.join(", ")}], but they must be seconds above zero, each more than the one before`
   )
 }
 
+const checkPrefix = (prefix: string): void => {
+  if (/^[a-z](?:[\w.-]*\w)?$/i.test(prefix)) return
+  throw new TypeError(
+    `PoolMetrics: prefix is ${JSON.stringify(prefix)}, but it must be letters, digits, "_", "-" and ".", with a letter first and no "." at the end`
+  )
+}
+
+// -----------------------------------------------------------------------------
+// Names
+// -----------------------------------------------------------------------------
+
 /** What names begin with, and what tells one pool's metrics from another's. */
 interface Family {
   readonly base: string
-  readonly labels: Readonly<Record<string, string>>
+  readonly attributes: Readonly<Record<string, string>>
 }
 
 const conventional = (id: string): Family => ({
   base: "db.client.connection",
-  labels: { "db.client.connection.pool.name": id }
+  attributes: { "db.client.connection.pool.name": id }
 })
 
+/** One metric of a family, or that part of it which has `value` for `attribute`. */
+const named = ({ attributes, base }: Family, name: string, attribute?: string, value = ""): Named => {
+  const [unit, description] = explained[name]!
+  const part = attribute === undefined ? {} : { [`${base}.${attribute}`]: value }
+  return { id: `${base}.${name}`, description, attributes: { ...attributes, ...part, unit } }
+}
+
 /** Unit and description of each metric, by the end of its name. */
-const told: Readonly<Record<string, readonly [unit: string, description: string]>> = {
+const explained: Readonly<Record<string, readonly [unit: string, description: string]>> = {
   count: ["{connection}", "Resources of the pool, by whether they are at rest or on loan"],
   "idle.max": ["{connection}", "Most resources that may be at rest"],
   "idle.min": ["{connection}", "Resources that are kept even when nobody asks"],
@@ -212,67 +227,98 @@ const told: Readonly<Record<string, readonly [unit: string, description: string]
   failures: ["{failure}", "What went wrong, by the reason"],
   leaks: ["{leak}", "Loans that lasted longer than leakAfter"],
   calls: ["{call}", "Calls that ended, by how"],
-  utilization: ["1", "Share of their time in which threads had something to do"]
+  utilization: ["1", "Share of the last moments in which the threads that are up had something to do"]
 }
 
-/** The metrics of one pool, read from it when somebody asks. */
-class Series {
-  private readonly registrations: Array<Metric.Registration> = []
-  /** What is counted here, by its whole name. */
+// -----------------------------------------------------------------------------
+// Counts
+// -----------------------------------------------------------------------------
+
+/**
+ * Counts by reason. All reasons that there may be are there from the start: what begins with 1 has, to whoever looks at what changes,
+ * never risen.
+ */
+class Counts {
   private readonly counts = new Map<string, { value: number }>()
-  private readonly context: Context.Context<never>
+  private readonly show: (reason: string, read: () => number) => void
 
-  constructor(context: Context.Context<never>) {
-    this.context = context
+  constructor(show: (reason: string, read: () => number) => void) {
+    this.show = show
   }
 
-  gauge(family: Family, name: string, read: () => number, labels: Family["labels"] = {}): void {
-    const metric = Metric.gauge(`${family.base}.${name}`, options(family, name, labels))
-    this.observe(metric, () => ({ value: read() }))
-  }
-
-  counter(family: Family, name: string, read: () => number, labels: Family["labels"] = {}): void {
-    const metric = Metric.counter(`${family.base}.${name}`, {
-      ...options(family, name, labels),
-      incremental: true
-    })
-    this.observe(metric, () => ({ count: read(), incremental: true }))
-  }
-
-  histogram(family: Family, name: string, histogram: Histogram): void {
-    const { boundaries } = histogram
-    const metric = Metric.histogram(`${family.base}.${name}`, { ...options(family, name, {}), boundaries })
-    this.observe(metric, () => histogram.state)
-  }
-
-  /** One more. */
-  count(family: Family, name: string, labels: Family["labels"]): void {
-    const key = [name, ...Object.values(labels)].join(" ")
-    const count = this.counts.get(key)
-    if (count !== undefined) return void count.value++
-    const first = { value: 1 }
-    this.counts.set(key, first)
-    this.counter(family, name, () => first.value, labels)
-  }
-
-  remove(): void {
-    for (const registration of this.registrations) registration.remove()
-  }
-
-  private observe<Input, State>(metric: Metric.Metric<Input, State>, get: () => State): void {
-    const hooks = { get, update: () => {}, modify: () => {} }
-    this.registrations.push(Metric.registerUnsafe(metric, this.context, hooks))
+  add(reason: string, n: number): void {
+    const count = this.counts.get(reason)
+    if (count !== undefined) return void (count.value += n)
+    const first = { value: n }
+    this.counts.set(reason, first)
+    this.show(reason, () => first.value)
   }
 }
 
-const options = (
-  { labels: own }: Family,
-  name: string,
-  labels: Family["labels"]
-): { readonly description: string; readonly attributes: Readonly<Record<string, string>> } => {
-  const [unit, description] = told[name]!
-  return { description, attributes: { ...own, ...labels, unit } }
+/** What is read of events, whichever kind of pool they come from. */
+interface Told extends PoolRegistry.Occurrence {
+  readonly took?: number
+  readonly reason?: string
+  readonly cause?: Cause.Cause<unknown>
 }
+
+/** What an event says went wrong, if it says so: each is told by one event alone. */
+const failureOf = (event: Told): string | undefined => {
+  switch (event._tag) {
+    case "TimedOut":
+      return "AcquireTimeout"
+    case "Rejected":
+      return event.reason
+    case "CreateFailed":
+      return event.cause?.reasons.some(isTimeout) === true ? "CreateTimeout" : event._tag
+    case "CallRejected":
+    case "ThreadCrashed":
+    case "ThreadKilled":
+    case "ThreadQuarantined":
+      return event._tag
+    default:
+      return undefined
+  }
+}
+
+/** `ConnectTimeout` is what a driver makes of it that keeps to the limit itself. */
+const isTimeout = (reason: Cause.Reason<unknown>): boolean =>
+  Cause.isFailReason(reason) &&
+  (hasTag(reason.error, "CreateTimeout") || hasTag(reason.error, "ConnectTimeout"))
+
+/** What can go wrong in each kind of pool. */
+const failuresOf = (kind: PoolRegistry.Kind): ReadonlyArray<string> => {
+  const borrowing = ["AcquireTimeout", "LineFull", "WouldDeadlock"]
+  const creating = ["CreateFailed", "CreateTimeout"]
+  switch (kind) {
+    case "tokens":
+      return borrowing
+    case "threads":
+      return [...creating, "CallRejected", "ThreadCrashed", "ThreadKilled", "ThreadQuarantined"]
+    default:
+      return [...borrowing, ...creating, "ValidationFailed"]
+  }
+}
+
+const closeReasons: ReadonlyArray<CloseReason> = [
+  "maxAge",
+  "maxIdle",
+  "maxUses",
+  "invalid",
+  "resetFailed",
+  "invalidated",
+  "recycled",
+  "cleared",
+  "shrunk",
+  "stolen",
+  "keyIdle",
+  "abandoned",
+  "poolClosed"
+]
+
+// -----------------------------------------------------------------------------
+// Reading
+// -----------------------------------------------------------------------------
 
 /** Reads what an entry tells, at once. What cannot be read so, which a pool's never is, stays as it was. */
 const reader = <A>(effect: Effect.Effect<A>, initial: A): (() => A) => {
@@ -302,4 +348,59 @@ const noStats: Stats = {
   borrowed: 0,
   timeouts: 0,
   failures: 0
+}
+
+// -----------------------------------------------------------------------------
+// Threads
+// -----------------------------------------------------------------------------
+
+const ofThreads = (series: Series, own: Family, read: () => PoolRegistry.Threads, clock: Clock): void => {
+  for (const outcome of Object.keys(read().calls)) {
+    series.counter(named(own, "calls", "outcome", outcome), () => read().calls[outcome] ?? 0)
+  }
+  const lately = new Lately(clock, read().each)
+  series.gauge(named(own, "utilization"), () => lately.share(read().each))
+}
+
+/** For how long utilization looks back at least, in milliseconds. */
+const moments = 10_000
+
+/** How busy threads have been of late: for the last 10 to 20 seconds, or since somebody asked before that. */
+class Lately {
+  /** What threads had done when somebody asked: at some time before {@link moments}, and within them. */
+  private before: ReadonlyMap<number, Worked>
+  private since: ReadonlyMap<number, Worked>
+  private sinceAt: number
+  private readonly clock: Clock
+
+  constructor(clock: Clock, threads: PoolRegistry.Threads["each"]) {
+    this.clock = clock
+    this.before = this.since = byNumber(threads)
+    this.sinceAt = clock.currentTimeMillisUnsafe()
+  }
+
+  share(threads: PoolRegistry.Threads["each"]): number {
+    const now = this.clock.currentTimeMillisUnsafe()
+    if (now - this.sinceAt >= moments) {
+      this.before = this.since
+      this.since = byNumber(threads)
+      this.sinceAt = now
+    }
+    let age = 0
+    let busy = 0
+    for (const thread of threads) {
+      const before = this.before.get(thread.thread)
+      age += thread.age - (before?.age ?? 0)
+      busy += thread.busy - (before?.busy ?? 0)
+    }
+    return age > 0 ? Math.min(1, Math.max(0, busy / age)) : 0
+  }
+}
+
+const byNumber = (threads: PoolRegistry.Threads["each"]): ReadonlyMap<number, Worked> =>
+  new Map(threads.map((thread) => [thread.thread, thread]))
+
+interface Worked {
+  readonly age: number
+  readonly busy: number
 }

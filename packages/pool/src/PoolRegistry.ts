@@ -6,9 +6,11 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
+import * as Tracer from "effect/Tracer"
 import type { Lease, Stats, Waiter } from "./Pool.ts"
 import type { PoolEvent } from "./PoolEvent.ts"
 
@@ -144,8 +146,9 @@ export interface Registry {
   /** Adds an entry until the scope closes. Pools with a name do this themselves. */
   readonly register: (description: Description) => Effect.Effect<Entry, never, Scope.Scope>
   /**
-   * Runs `f` for each pool that is open now, and for each that will be, before its first borrow. What `f` opens in its scope is closed
-   * when that pool goes, or when the scope of `watch` closes. `f` must not wait.
+   * Runs `f` for each pool that is open now, and for each that will be. What `f` does without waiting is done before the first borrow;
+   * the rest goes on beside it, and no pool waits for that. When the pool goes, or the scope of `watch` closes, `f` is interrupted where
+   * it has not ended, and what it has opened in its scope is closed. A failure of `f` is logged, and is no failure of the pool.
    */
   readonly watch: (
     f: (entry: Entry) => Effect.Effect<void, never, Scope.Scope>
@@ -163,6 +166,87 @@ export const PoolRegistry: Context.Reference<Registry> = Context.Reference<Regis
 })
 
 /**
+ * The recorders of one pool, for a pool that registers itself.
+ *
+ * A recorder that throws an error is told nothing more, and the error is logged: it must not disturb whoever borrows.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export class Recorders {
+  /** All of them in one; `undefined` while there are none. */
+  all: Recorder | undefined = undefined
+  private each: ReadonlyArray<Recorder> = []
+  private readonly changed: () => void
+
+  constructor(changed: () => void = () => {}) {
+    this.changed = changed
+  }
+
+  /** What {@link Description} has under this name. */
+  record(recorder: Recorder): Effect.Effect<void, never, Scope.Scope> {
+    return Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+      const own = guarded(recorder, (error) => {
+        leave()
+        Effect.runForkWith(context)(
+          Effect.logWarning("a recorder of a pool threw an error, and is told nothing more", error)
+        )
+      })
+      const leave = (): void => this.set(this.each.filter((other) => other !== own))
+      return Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.sync(() => this.set([...this.each, own])),
+          () => Effect.sync(leave)
+        )
+      )
+    })
+  }
+
+  private set(each: ReadonlyArray<Recorder>): void {
+    this.each = each
+    this.all = each.length > 1 ? inOne(each) : each[0]
+    this.changed()
+  }
+}
+
+const inOne = (recorders: ReadonlyArray<Recorder>): Recorder => ({
+  waited: (millis) => {
+    for (const recorder of recorders) recorder.waited(millis)
+  },
+  used: (millis) => {
+    for (const recorder of recorders) recorder.used(millis)
+  },
+  told: (event) => {
+    for (const recorder of recorders) recorder.told(event)
+  }
+})
+
+/** A recorder whose errors `failed` gets. */
+const guarded = (recorder: Recorder, failed: (error: unknown) => void): Recorder => ({
+  waited: (millis) => {
+    try {
+      recorder.waited(millis)
+    } catch (error) {
+      failed(error)
+    }
+  },
+  used: (millis) => {
+    try {
+      recorder.used(millis)
+    } catch (error) {
+      failed(error)
+    }
+  },
+  told: (event) => {
+    try {
+      recorder.told(event)
+    } catch (error) {
+      failed(error)
+    }
+  }
+})
+
+/**
  * An empty registry.
  *
  * @category constructors
@@ -176,72 +260,98 @@ export const makeUnsafe = (): Registry => {
     for (let n = 2; entries.has(id); n++) id = `${name}#${n}`
     return id
   }
-  const add = (description: Description): Effect.Effect<Entry> =>
-    Effect.suspend(() => {
-      const entry: Entry = { ...description, id: freeId(description.name) }
-      entries.set(entry.id, entry)
-      return Effect.as(
-        Effect.forEach(Array.from(watchers), (_) => _.begin(entry), { discard: true }),
-        entry
-      )
-    })
-  const remove = (entry: Entry): Effect.Effect<void> =>
-    Effect.suspend(() => {
-      entries.delete(entry.id)
-      return Effect.forEach(Array.from(watchers), (_) => _.end(entry), { discard: true })
-    })
+  const begin = (watcher: Watcher, entry: Entry): void => {
+    // Whoever was told before may have closed the one or the other.
+    if (watchers.has(watcher) && entries.get(entry.id) === entry) watcher.begin(entry)
+  }
+  const add = (description: Description): Entry => {
+    const entry: Entry = { ...description, id: freeId(description.name) }
+    entries.set(entry.id, entry)
+    for (const watcher of Array.from(watchers)) begin(watcher, entry)
+    return entry
+  }
+  const remove = (entry: Entry): void => {
+    entries.delete(entry.id)
+    for (const watcher of Array.from(watchers)) watcher.end(entry)
+  }
   return {
     entries: Effect.sync(() => [...entries.values()]),
-    register: (description) => Effect.acquireRelease(add(description), remove),
-    watch: (f) =>
+    register: (description) =>
       Effect.acquireRelease(
-        Effect.suspend(() => {
-          const watcher = new Watcher(f)
-          watchers.add(watcher)
-          return Effect.as(
-            Effect.forEach(Array.from(entries.values()), (_) => watcher.begin(_), { discard: true }),
-            watcher
-          )
-        }),
-        (watcher) => {
-          watchers.delete(watcher)
-          return watcher.endAll
-        }
+        Effect.sync(() => add(description)),
+        (entry) => Effect.sync(() => remove(entry))
+      ),
+    watch: (f) =>
+      Effect.asVoid(
+        Effect.acquireRelease(
+          Effect.contextWith((context: Context.Context<never>) =>
+            Effect.sync(() => {
+              const watcher = new Watcher(f, context)
+              watchers.add(watcher)
+              for (const entry of Array.from(entries.values())) begin(watcher, entry)
+              return watcher
+            })
+          ),
+          (watcher) =>
+            Effect.suspend(() => {
+              watchers.delete(watcher)
+              return Fiber.awaitAll(watcher.endAll())
+            })
+        )
       )
   }
 }
 
-/** Someone who looks at every pool, with a scope for each. */
+/** Someone who looks at every pool. What it does for each runs in a fiber of its own, in the context that it came from. */
 class Watcher {
-  private readonly scopes = new Map<Entry, Scope.Closeable>()
+  private readonly looks = new Map<Entry, Look>()
   private readonly f: Parameters<Registry["watch"]>[0]
+  private readonly run: <A>(effect: Effect.Effect<A>) => Fiber.Fiber<A>
 
-  constructor(f: Parameters<Registry["watch"]>[0]) {
+  constructor(f: Parameters<Registry["watch"]>[0], context: Context.Context<never>) {
     this.f = f
+    // The span that was open when it began has nothing to do with pools that come later.
+    this.run = Effect.runForkWith(
+      Context.omit(Tracer.ParentSpan)(context as Context.Context<Tracer.ParentSpan>)
+    )
   }
 
-  /** What goes wrong for whoever watches is not the fault of the pool. */
-  begin(entry: Entry): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const scope = Scope.makeUnsafe()
-      this.scopes.set(entry, scope)
-      return logged(Scope.provide(this.f(entry), scope))
-    })
+  begin(entry: Entry): void {
+    const look: Look = { scope: Scope.makeUnsafe(), fiber: undefined }
+    this.looks.set(entry, look)
+    look.fiber = this.run(logged(Scope.provide(this.f(entry), look.scope)))
+    // It may have seen the end of the pool already.
+    if (this.looks.get(entry) !== look) look.fiber.interruptUnsafe()
   }
 
-  end(entry: Entry): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const scope = this.scopes.get(entry)
-      this.scopes.delete(entry)
-      return scope === undefined ? Effect.void : logged(Scope.close(scope, Exit.void))
-    })
+  end(entry: Entry): Fiber.Fiber<void> | undefined {
+    const look = this.looks.get(entry)
+    if (look === undefined) return undefined
+    this.looks.delete(entry)
+    const { fiber, scope } = look
+    return this.run(
+      logged(
+        Effect.andThen(
+          fiber === undefined ? Effect.void : Fiber.interrupt(fiber),
+          Scope.close(scope, Exit.void)
+        )
+      )
+    )
   }
 
-  readonly endAll: Effect.Effect<void> = Effect.suspend(() =>
-    Effect.forEach(Array.from(this.scopes.keys()), (_) => this.end(_), { discard: true })
-  )
+  endAll(): ReadonlyArray<Fiber.Fiber<void>> {
+    return Array.from(this.looks.keys(), (entry) => this.end(entry)).filter((_) => _ !== undefined)
+  }
 }
 
+/** What is done for one pool. */
+interface Look {
+  readonly scope: Scope.Closeable
+  /** Set as soon as it has come to its first wait, or its end. */
+  fiber: Fiber.Fiber<void> | undefined
+}
+
+/** What goes wrong for whoever watches is not the fault of the pool. */
 const logged = (effect: Effect.Effect<void>): Effect.Effect<void> =>
   Effect.ignoreCause(effect, { log: "Warn", message: "something that watches pools failed" })
 

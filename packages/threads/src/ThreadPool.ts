@@ -649,9 +649,7 @@ export const resize = (
   Effect.flatMap(ThreadPool, ({ core }) =>
     Effect.suspend(() => {
       const given = typeof limits === "number" ? { max: limits } : limits
-      const max = options_.count(core.name, "max", given.max, 0, core.max)
-      const min = options_.count(core.name, "min", given.min, 0, Math.min(core.min, max))
-      options_.sizes(core.name, min, max)
+      const { max, min } = options_.limits(core.name, given, core)
       return core.resize(min, max)
     })
   )

@@ -250,7 +250,7 @@ export class Core<A, E> {
 
   private tellLent(lease: Lease<A, E>, slot: Slot<A>, waited: number): void {
     const { events } = this
-    events.recorder?.waited(waited)
+    events.recorders.all?.waited(waited)
     if (events.heard) this.tellTraffic("Borrowed", { resource: slot.id, fiber: lease.fiber.id, waited })
   }
 
@@ -287,7 +287,7 @@ export class Core<A, E> {
   private tellReturned(lease: Lease<A, E>, slot: Slot<A>): void {
     const { events } = this
     const held = heldFor(lease, this.work.clock)
-    events.recorder?.used(held)
+    events.recorders.all?.used(held)
     if (events.heard) this.tellTraffic("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
   }
 
@@ -595,6 +595,7 @@ export class Core<A, E> {
       if (exit?._tag === "Success" && exit.value) return this.unoccupy(slot, "validated")
       if (lease?.state === "waiting" && ++lease.failedChecks >= this.settings.validateAttempts) {
         const attempts = lease.failedChecks
+        if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "ValidationFailed" })
         this.fail(lease, Cause.fail(new ValidationFailed({ pool: this.settings.name, attempts })))
       }
       this.close(slot, "invalid")

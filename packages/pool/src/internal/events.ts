@@ -5,10 +5,9 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Pull from "effect/Pull"
 import type { SchedulerDispatcher } from "effect/Scheduler"
-import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { PoolEvent } from "../PoolEvent.ts"
-import type { Recorder } from "../PoolRegistry.ts"
+import { Recorders } from "../PoolRegistry.ts"
 
 /** What a listener is behind by at the most; older events make way for newer ones. */
 const capacity = 1024
@@ -37,9 +36,7 @@ export class Events {
   heard = false
   /** Whether anybody listens or records. */
   noted = false
-  /** All recorders in one; set while there are any. */
-  recorder: Recorder | undefined = undefined
-  private recorders: ReadonlyArray<Recorder> = []
+  readonly recorders = new Recorders(() => this.count())
   private readonly listeners = new Set<Listener>()
   private closed = false
 
@@ -66,7 +63,7 @@ export class Events {
     fields: EventFields<Tag>
   ): void {
     const event = this.event(pool, tag, fields)
-    this.recorder?.told(event)
+    this.recorders.all?.told(event)
     if (this.heard) this.publish(event)
   }
 
@@ -120,21 +117,6 @@ export class Events {
     )
   )
 
-  record(recorder: Recorder): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.sync(() => this.setRecorders([...this.recorders, recorder])),
-        () => Effect.sync(() => this.setRecorders(this.recorders.filter((other) => other !== recorder)))
-      )
-    )
-  }
-
-  private setRecorders(recorders: ReadonlyArray<Recorder>): void {
-    this.recorders = recorders
-    this.recorder = recorders.length > 1 ? all(recorders) : recorders[0]
-    this.count()
-  }
-
   private listen(): Listener {
     const listener: Listener = { unread: [], dropped: 0, news: Latch.makeUnsafe(this.closed) }
     this.listeners.add(listener)
@@ -151,7 +133,7 @@ export class Events {
 
   private count(): void {
     this.heard = this.listeners.size > 0
-    this.noted = this.heard || this.recorder !== undefined
+    this.noted = this.heard || this.recorders.all !== undefined
   }
 
   /** What there is to read, or `undefined` when there is nothing yet. */
@@ -168,15 +150,3 @@ export class Events {
     )
   }
 }
-
-const all = (recorders: ReadonlyArray<Recorder>): Recorder => ({
-  waited: (millis) => {
-    for (const recorder of recorders) recorder.waited(millis)
-  },
-  used: (millis) => {
-    for (const recorder of recorders) recorder.used(millis)
-  },
-  told: (event) => {
-    for (const recorder of recorders) recorder.told(event)
-  }
-})

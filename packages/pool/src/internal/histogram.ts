@@ -18,7 +18,10 @@ export class Histogram {
     this.counts = new Float64Array(this.bounds.length)
   }
 
+  /** What is no duration is left out, and what a clock that was put back makes negative took no time. */
   record(millis: number): void {
+    if (!(millis < Infinity)) return
+    if (millis < 0) millis = 0
     let bucket = 0
     while (millis > this.bounds[bucket]!) bucket++
     this.counts[bucket]!++

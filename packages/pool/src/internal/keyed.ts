@@ -31,6 +31,8 @@ export class KeyedCore<K, A, E> implements Group {
   /** Totals of the pools whose keys have vanished. */
   private readonly past = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
   private closed = false
+  /** Nothing of any key is left. */
+  private ended = false
   private suspended = false
 
   /** Places taken: the sum of the sizes of all pools. */
@@ -293,7 +295,10 @@ export class KeyedCore<K, A, E> implements Group {
     const ends = this.all().map(({ core }) => core.shutdown(closer))
     return Effect.andThen(
       Effect.all(ends, { concurrency: "unbounded", discard: true }),
-      Effect.sync(() => this.events.close())
+      Effect.sync(() => {
+        this.ended = true
+        this.events.close()
+      })
     )
   }
 
@@ -303,7 +308,7 @@ export class KeyedCore<K, A, E> implements Group {
       const stats = report.stats(core)
       for (const figure of Object.keys(sum) as Array<keyof typeof sum>) sum[figure] += stats[figure]
     }
-    const state = this.closed ? "closing" : this.suspended ? "suspended" : "open"
+    const state = this.ended ? "closed" : this.closed ? "closing" : this.suspended ? "suspended" : "open"
     return { name: this.name, min: 0, max: this.max, state, ...sum }
   }
 }

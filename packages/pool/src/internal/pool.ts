@@ -79,9 +79,13 @@ const entry = (kind: PoolRegistry.Kind, core: Core<any, any>): PoolRegistry.Desc
   leases: (limit) => Effect.sync(() => report.leases(core, limit)),
   waiters: (limit) => Effect.sync(() => report.waiters(core, limit)),
   events: core.events.stream,
-  record: (recorder) => core.events.record(recorder),
+  record: (recorder) => core.events.recorders.record(recorder),
   actions: {
-    resize: ({ max = core.max, min = Math.min(core.min, max) }) => Effect.sync(() => core.resize(min, max)),
+    resize: (limits) =>
+      Effect.sync(() => {
+        const { max = core.max, min = Math.min(core.min, max) } = limits
+        core.resize(min, max)
+      }),
     suspend: Effect.sync(() => core.suspend()),
     resume: Effect.sync(() => core.resume()),
     // A token is nothing that could be old.

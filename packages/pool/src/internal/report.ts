@@ -1,16 +1,17 @@
 import * as Cause from "effect/Cause"
-import type { Clock } from "effect/Clock"
+import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
-import * as Tracer from "effect/Tracer"
 import type { AnySpan } from "effect/Tracer"
 import type { Lease as LeaseInfo, Waiter } from "../Pool.ts"
 import { AcquireTimeout, type Phase } from "../PoolError.ts"
 import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
 import type { Stats } from "./stats.ts"
+
+const nanosPerMilli = 1e6
 
 export const stats = (core: Core<any, any>): Stats => {
   const size = core.slots.size
@@ -88,21 +89,27 @@ export const traceWait = (
   exit: Exit.Exit<unknown, unknown>
 ): void => {
   if (!isTraced(lease)) return
-  const { cache, context } = lease.fiber
+  const { clock } = core.work
   const { name } = core.settings
-  const now = core.work.clock.currentTimeNanosUnsafe()
-  const span = Context.get(context, Tracer.Tracer).span({
-    name: name === "" ? "wait for a pool" : `wait for ${name}`,
-    parent: Option.fromUndefinedOr(cache.span),
-    annotations: Context.empty(),
-    links: [],
-    startTime: now - BigInt(Math.round(waited * 1e6)),
-    kind: "internal",
-    root: false,
-    sampled: true
+  const end = clock.currentTimeNanosUnsafe()
+  const start = end - BigInt(Math.round(waited * nanosPerMilli))
+  const span = Effect.makeSpan(name === "" ? "wait for a pool" : `wait for ${name}`, {
+    attributes: { "cenote.pool.name": name }
   })
-  span.attribute("cenote.pool.name", name)
-  span.end(now, exit)
+  // Made as any span of the borrower's is, but for the time that it began. A tracer that fails must not stop the pool.
+  Effect.runSyncExit(
+    Effect.map(span, (span) =>
+      span.end(span.status.startTime === start ? end : span.status.startTime, exit)
+    ).pipe(
+      Effect.provideContext(
+        Context.add(
+          lease.fiber.context,
+          Clock,
+          Object.create(clock, { currentTimeNanosUnsafe: { value: () => start } })
+        )
+      )
+    )
+  )
 }
 
 /** What a borrower fails with whose deadline passed while it was number `position` of `waiting` in line. */

@@ -93,6 +93,9 @@ export class Call {
   aborted = false
   /** The line that it is in, or was in last. */
   line: Line | undefined = undefined
+  /** The pump before it joined the line, and when that was in monotonic milliseconds; -1 while it has not, or has left it again. */
+  joinedIn = -1
+  joinedAt = 0
   thread: Thread | undefined = undefined
   slot = -1
   /** Monotonic milliseconds. */

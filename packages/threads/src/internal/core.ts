@@ -23,7 +23,7 @@ import {
 import { Call, type Handle, RemoteFunction, SourceHandle } from "./call.ts"
 import { decodeError } from "./decode.ts"
 import { Line } from "./line.ts"
-import { replayLateSpan, replayLog, SpanReplay } from "./observe.ts"
+import { replayLateSpan, replayLog, SpanReplay, traceWait } from "./observe.ts"
 import type { Settings } from "./options.ts"
 import { crashed, misused, refusal, spawnFailure, stale, taskFailed, unsendable } from "./outcome.ts"
 import {
@@ -98,6 +98,8 @@ export class Core implements Owner {
   /** Whether {@link pump} is about to run, or runs. */
   private scheduled = false
   private pumping = false
+  /** Pumps so far. A call that is sent in the first after it came has not had to wait. */
+  private pumps = 0
   /** Whether a timer is set that takes calls back from a thread that stands. */
   private watching = false
   private cancelWatch: (() => void) | undefined = undefined
@@ -159,6 +161,7 @@ export class Core implements Owner {
   waitingCalls(limit: number): ReadonlyArray<Call> {
     const calls: Array<Call> = []
     for (const line of [this.line, this.creations, this.held]) calls.push(...line.first(limit))
+    for (const { backlog } of this.threads) calls.push(...backlog.first(limit))
     return calls.toSorted((a, b) => a.serial - b.serial).slice(0, limit)
   }
 
@@ -179,7 +182,9 @@ export class Core implements Owner {
     // What belongs to something that was begun before goes on while the pool drains.
     const isHeld = this.draining !== undefined && !call.inline && !belongsToEarlier(call)
     if (call.pinned !== undefined) {
-      return isHeld ? this.held.push(call) : this.placePinned(call, call.pinned)
+      if (!isHeld) return this.placePinned(call, call.pinned)
+      this.joins(call, this.pumps - 1, call.submittedAt)
+      return this.held.push(call)
     }
     if ((call.inline || this.onlyInline || this.max === 0) && !isHeld) {
       if (!call.inline && !this.onlyInline) this.warnOfNone()
@@ -193,6 +198,8 @@ export class Core implements Owner {
       if (this.isFull(line, call)) return this.reject(call)
     }
     if (this.cold && line !== this.held) this.warm()
+    // What is held waits for the end of a drain, whenever the next pump is.
+    this.joins(call, isHeld ? this.pumps - 1 : this.pumps, call.submittedAt)
     line.push(call)
     this.schedule()
   }
@@ -239,7 +246,25 @@ export class Core implements Owner {
     if (call.state !== "new") return
     call.state = "done"
     this.tally.totals.rejected++
-    call.resume(Exit.fail(error))
+    const exit = Exit.fail(error)
+    this.waitEnded(call, exit)
+    call.resume(exit)
+  }
+
+  /** A call is about to join a line, unless it has stood in one before and gone from it to another. */
+  private joins(call: Call, pump: number, at: number): void {
+    if (call.joinedIn !== -1) return
+    call.joinedIn = pump
+    call.joinedAt = at
+  }
+
+  /** A call has left the lines for good, or for now: shows in its caller's trace what it had to wait. */
+  private waitEnded(call: Call, exit: Exit.Exit<unknown, unknown>): void {
+    const { joinedIn } = call
+    if (joinedIn === -1) return
+    call.joinedIn = -1
+    const hasWaited = exit._tag === "Success" ? this.pumps > joinedIn + 1 : this.pumps > joinedIn
+    if (hasWaited) traceWait(this, call, exit)
   }
 
   /** All for which a thread is sought, as new. */
@@ -313,6 +338,7 @@ export class Core implements Owner {
   }
 
   private sendAll(): void {
+    this.pumps++
     if (this.waiting > 0 && this.state !== "closed") {
       const now = this.timers.now()
       this.serve(this.creations, now)
@@ -385,6 +411,7 @@ export class Core implements Owner {
   }
 
   private send(thread: Thread, call: Call, now = this.timers.now()): void {
+    this.waitEnded(call, Exit.void)
     thread.send(call, now)
     this.tally.totals.sent++
     const { taskTimeout } = this.settings
@@ -526,6 +553,8 @@ export class Core implements Owner {
       return
     }
     this.tally.totals.moved += calls.length
+    const now = this.timers.now()
+    for (const call of calls) this.joins(call, this.pumps - 1, now)
     this.creations.unshift(calls.filter(createsObject))
     this.line.unshift(calls.filter((call) => !createsObject(call)))
     this.tally.tell("CallsMoved", { thread: thread.id, count: calls.length })
@@ -659,6 +688,7 @@ export class Core implements Owner {
       if (call.state === "line") call.line!.leave(call)
       call.state = "done"
       this.tally.totals.interrupted++
+      this.waitEnded(call, Exit.interrupt())
       return this.checkRest()
     }
     const { thread } = call
@@ -911,6 +941,7 @@ export class Core implements Owner {
   recycle(): Effect.Effect<void> {
     return Effect.suspend(() => {
       for (const thread of this.threads) if (!thread.retiring) this.retire(thread)
+      this.schedule()
       return Pool.recycle(this.pool)
     })
   }

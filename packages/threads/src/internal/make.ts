@@ -16,7 +16,7 @@ import type { ThreadEvent } from "../ThreadEvent.ts"
 import type { Options } from "../ThreadPool.ts"
 import { Core } from "./core.ts"
 import { startInline } from "./inline.ts"
-import { resolve, type Settings, shown } from "./options.ts"
+import { limits, resolve, type Settings, shown } from "./options.ts"
 import { spawnFailure } from "./outcome.ts"
 import { leases, stats, threads, waiters } from "./report.ts"
 import { startThread } from "./spawn.ts"
@@ -68,6 +68,8 @@ const makeCore = Effect.fnUntraced(function* (
   onlyInline: boolean
 ) {
   const { idleTimeout, max, name, spawnTimeout } = settings
+  // What the registry has to show is the pool of threads as a whole.
+  const ofThreads = PoolRegistry.makeUnsafe()
   // Empty at first: a thread is made for a scheduler, which is made for the pool.
   const pool = yield* Pool.make({
     name,
@@ -79,10 +81,7 @@ const makeCore = Effect.fnUntraced(function* (
     maxIdle: Duration.millis(idleTimeout),
     createTimeout: Duration.millis(spawnTimeout),
     createRetry: settings.spawnRetry ?? defaultRetry
-  }).pipe(
-    // What the registry has to show is the pool of threads as a whole.
-    Effect.provideService(PoolRegistry.PoolRegistry, PoolRegistry.makeUnsafe())
-  )
+  }).pipe(Effect.provideService(PoolRegistry.PoolRegistry, ofThreads))
   // What the pool does on its own account is not part of what built it.
   const context: Context.Context<Scope.Scope> = Context.omit(
     Tracer.ParentSpan,
@@ -100,20 +99,39 @@ const makeCore = Effect.fnUntraced(function* (
     onlyInline
   })
   yield* Scope.addFinalizer(yield* Effect.scope, core.close())
-  yield* PoolRegistry.register({
-    kind: "threads",
-    name,
-    options: shown(settings),
-    stats: Effect.map(stats(core), (_) => _),
-    leases: (limit) => leases(core, limit),
-    waiters: (limit) => waiters(core, limit),
-    events: Stream.filter(Pool.events(pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned"),
-    record: (recorder) => core.tally.record(recorder),
-    actions: {
-      resize: ({ max = core.max, min = Math.min(core.min, max) }) => core.resize(min, max),
-      recycle: core.recycle()
-    },
-    threads: threads(core)
-  })
+  const [entry] = yield* ofThreads.entries
+  // As any pool, one without a name is not registered.
+  if (entry !== undefined) yield* PoolRegistry.register(description(core, entry, onlyInline))
   return core
+})
+
+const description = (
+  core: Core,
+  pool: PoolRegistry.Entry,
+  onlyInline: boolean
+): PoolRegistry.Description => ({
+  kind: "threads",
+  name: core.name,
+  options: shown(core.settings),
+  stats: Effect.map(stats(core), (_) => _),
+  leases: (limit) => leases(core, limit),
+  waiters: (limit) => waiters(core, limit),
+  events: Stream.filter(Pool.events(core.pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned"),
+  // Calls, and the coming and going of threads: that these are borrowed is no matter of those who call.
+  record: (recorder) =>
+    Effect.andThen(
+      core.tally.recorders.record(recorder),
+      pool.record({ waited: () => {}, used: () => {}, told: (event) => recorder.told(event) })
+    ),
+  actions: onlyInline
+    ? {}
+    : {
+        resize: (given) =>
+          Effect.suspend(() => {
+            const { max, min } = limits(core.name, given, core)
+            return core.resize(min, max)
+          }),
+        recycle: core.recycle()
+      },
+  threads: threads(core)
 })

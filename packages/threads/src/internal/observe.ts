@@ -1,5 +1,6 @@
 // Log lines and spans from a thread, told here as if they had come from the fiber that made the call.
 import * as Cause from "effect/Cause"
+import { Clock } from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -7,6 +8,8 @@ import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
+import type { Call } from "./call.ts"
+import type { Core } from "./core.ts"
 import { decodeError } from "./decode.ts"
 import type { WireLog, WireSpan } from "./protocol.ts"
 
@@ -23,6 +26,32 @@ export const replayLog = (context: Context.Context<never>, log: WireLog): void =
     )
   )
 }
+
+/** Shows the wait of a call in the trace of its caller, if that is traced, as a span that ends now. */
+export const traceWait = (core: Core, call: Call, exit: Exit.Exit<unknown, unknown>): void => {
+  const { context, joinedAt } = call
+  const parent = context.mapUnsafe.get(Tracer.ParentSpan.key) as Tracer.AnySpan | undefined
+  if (parent?.sampled !== true || !Context.get(context, References.TracerEnabled)) return
+  const { clock } = core.timers
+  const waited = Math.max(0, core.timers.now() - joinedAt)
+  const end = clock.currentTimeNanosUnsafe()
+  const start = end - BigInt(Math.round(waited * nanosPerMilli))
+  const span = Effect.makeSpan(core.name === "" ? "wait for a thread" : `wait for ${core.name}`, {
+    attributes: { "cenote.pool.name": core.name, "cenote.task": call.name }
+  })
+  // Made as any span of the caller's is, but for the time that it began. A tracer that fails must not stop the pool.
+  Effect.runSyncExit(
+    Effect.map(span, (span) =>
+      span.end(span.status.startTime === start ? end : span.status.startTime, exit)
+    ).pipe(
+      Effect.provideContext(
+        Context.add(context, Clock, Object.create(clock, { currentTimeNanosUnsafe: { value: () => start } }))
+      )
+    )
+  )
+}
+
+const nanosPerMilli = 1e6
 
 /** The spans of one task. */
 export class SpanReplay {

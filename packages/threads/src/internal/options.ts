@@ -73,6 +73,18 @@ export const sizes = (pool: string, min: number, max: number): void => {
   if (min > max) reject(pool, "min", min, `at most max, which is ${max}: lower min or raise max`)
 }
 
+/** Limits that a pool is to have from now on, those that are not given as they are; never more than `max` of them by default. */
+export const limits = (
+  pool: string,
+  given: { readonly min?: number | undefined; readonly max?: number | undefined },
+  now: { readonly min: number; readonly max: number }
+): { readonly min: number; readonly max: number } => {
+  const max = count(pool, "max", given.max, 0, now.max)
+  const min = count(pool, "min", given.min, 0, Math.min(now.min, max))
+  sizes(pool, min, max)
+  return { min, max }
+}
+
 /** The address of a module. What is relative would be looked for beside a file of this package. */
 export const addressOf = (url: URL | string): string => {
   const text = String(url)

@@ -56,14 +56,14 @@ export const leases = (
     return [...core.alive]
       .flatMap((thread) => thread.withIt.map((call) => lease(thread, call, now, today)))
       .toSorted((a, b) => b.held - a.held)
-      .slice(0, limit)
+      .slice(0, Math.max(0, limit))
   })
 
 /** The calls that no thread has, those first that came first. */
 export const waiters = (core: Core, limit = Infinity): Effect.Effect<ReadonlyArray<PoolModule.Waiter>> =>
   Effect.sync(() => {
     const now = core.timers.now()
-    return core.waitingCalls(limit).map((call) => ({
+    return core.waitingCalls(Math.max(0, limit)).map((call) => ({
       fiber: call.fiber.id,
       span: spanName(call),
       waited: Math.max(0, now - call.submittedAt)

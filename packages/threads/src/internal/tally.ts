@@ -1,7 +1,5 @@
-import type { PoolRegistry } from "@cenote/pool"
-import * as Effect from "effect/Effect"
+import { PoolRegistry } from "@cenote/pool"
 import * as PubSub from "effect/PubSub"
-import type * as Scope from "effect/Scope"
 import type { Outcome, ThreadEvent } from "../ThreadEvent.ts"
 import type { Call } from "./call.ts"
 import type { Reply, Thread } from "./thread.ts"
@@ -14,7 +12,7 @@ export const lastEvent = { _tag: "Drained", pool: "", at: 0 } satisfies ThreadEv
 export class Tally {
   /** Those who listen now. Nothing is told while there are none. */
   listeners = 0
-  private recorders: ReadonlyArray<PoolRegistry.Recorder> = []
+  readonly recorders = new PoolRegistry.Recorders()
   readonly totals = {
     calls: 0,
     sent: 0,
@@ -47,26 +45,13 @@ export class Tally {
     tag: Tag,
     fields: Omit<Extract<ThreadEvent, { readonly _tag: Tag }>, "_tag" | "pool" | "at">
   ): void {
-    if (this.listeners === 0 && this.recorders.length === 0) return
+    const recorder = this.recorders.all
+    if (this.listeners === 0 && recorder === undefined) return
     const at = this.timers.clock.currentTimeMillisUnsafe()
     const event = { _tag: tag, pool: this.name, at, ...fields } as unknown as ThreadEvent
     if (this.listeners > 0) PubSub.publishUnsafe(this.events, event)
     // Calls that ended are counted one by one.
-    if (tag !== "CallEnded") for (const recorder of this.recorders) recorder.told(event)
-  }
-
-  record(recorder: PoolRegistry.Recorder): Effect.Effect<void, never, Scope.Scope> {
-    return Effect.asVoid(
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          this.recorders = [...this.recorders, recorder]
-        }),
-        () =>
-          Effect.sync(() => {
-            this.recorders = this.recorders.filter((other) => other !== recorder)
-          })
-      )
-    )
+    if (tag !== "CallEnded") recorder?.told(event)
   }
 
   /** A call that was with a thread has ended for its caller; without a reply when the thread has not. */
@@ -79,10 +64,9 @@ export class Tally {
     totals.waited += waited
     totals.ran += ran
     totals.transport += transport
-    for (const recorder of this.recorders) {
-      recorder.waited(waited)
-      recorder.used(ran)
-    }
+    const recorder = this.recorders.all
+    recorder?.waited(waited)
+    recorder?.used(ran)
     if (this.listeners === 0) return
     const { fiber, name: task } = call
     this.tell("CallEnded", { thread: thread.id, task, fiber: fiber.id, outcome, waited, ran, transport })
