@@ -2,7 +2,9 @@ import { Effect, Stream } from "effect"
 import * as Sse from "effect/encoding/Sse"
 import type { Change, Whole } from "../src/internal/protocol.ts"
 
-export type Told = { readonly event: "whole"; readonly data: Whole } | { readonly event: "change"; readonly data: Change }
+export type Told =
+  | { readonly event: "whole"; readonly data: Whole }
+  | { readonly event: "change"; readonly data: Change }
 
 /** What the dashboard at `url` tells whoever watches. */
 export const watch = (url: string, focus?: string, init: RequestInit = {}): Stream.Stream<Told, unknown> =>

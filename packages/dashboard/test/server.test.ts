@@ -472,6 +472,35 @@ describe("actions", () => {
   )
 
   test(
+    "a body without an end is not read to its end",
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1), max: 3 })
+      const address = new URL(yield* url)
+      const status = yield* Effect.callback<number | undefined>((resume) => {
+        const sent = request(address, {
+          method: "POST",
+          path: "/api/pools/app%2FDb/resize",
+          headers: { ...json, "transfer-encoding": "chunked" }
+        })
+        const more = (): void => {
+          while (sent.write(" ".repeat(16_384)));
+        }
+        sent.on("drain", more)
+        sent.on("response", (response) => {
+          sent.destroy()
+          resume(Effect.succeed(response.statusCode))
+        })
+        sent.on("error", () => resume(Effect.succeed(undefined)))
+        more()
+      })
+      // Refused, or cut off.
+      expect([413, undefined]).toContain(status)
+      expect(yield* Pool.stats(pool)).toMatchObject({ max: 3 })
+      expect((yield* ask("/")).status).toBe(200)
+    })
+  )
+
+  test(
     "none is taken when it is read-only",
     Effect.gen(function* () {
       yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })

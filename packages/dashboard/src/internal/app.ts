@@ -1,6 +1,8 @@
 // What the server answers to each request.
 import type { PoolRegistry } from "@cenote/pool"
+import * as ByteSize from "effect/ByteSize"
 import * as Effect from "effect/Effect"
+import { MaxBodySize } from "effect/http/HttpIncomingMessage"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
@@ -118,11 +120,18 @@ const perform = (
     if (refusal !== undefined) return error(refusal.status, refusal.error)
     const entry: PoolRegistry.Entry | undefined = hub.find(id)?.entry
     if (entry === undefined) return error(404, `there is no pool ${JSON.stringify(id)}`)
-    const length = Number(asked.headers["content-length"] ?? 0)
-    if (length > mostBody) return error(413, `the body has ${length} bytes; ${mostBody} are enough`)
-    const text = yield* Effect.orElseSucceed(request.text, () => "")
-    return text.length > mostBody ? error(413, "the body is too long") : yield* act(entry, action, text)
+    const text = yield* bodyOf(request)
+    return text === undefined
+      ? error(413, `the body is longer than ${mostBody} bytes, or broke off`)
+      : yield* act(entry, action, text)
   })
+
+/** The body, if it is not too long and comes to its end. */
+const bodyOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<string | undefined> =>
+  request.text.pipe(
+    Effect.provideService(MaxBodySize, ByteSize.bytes(mostBody)),
+    Effect.orElseSucceed(() => undefined)
+  )
 
 const stream = (messages: Stream.Stream<Message>): Response =>
   HttpServerResponse.stream(
@@ -147,10 +156,7 @@ const tokenGiven = (
   if (request.method === "GET" && url.pathname === "/")
     return Effect.succeed(url.searchParams.get("token") ?? undefined)
   if (request.method !== "POST" || url.pathname !== "/token") return Effect.succeed(undefined)
-  return Effect.map(
-    Effect.orElseSucceed(request.text, () => ""),
-    (text) => new URLSearchParams(text.slice(0, mostBody)).get("token") ?? ""
-  )
+  return Effect.map(bodyOf(request), (text) => new URLSearchParams(text ?? "").get("token") ?? "")
 }
 
 /** Remembers the token in the browser, and takes it out of the address. */

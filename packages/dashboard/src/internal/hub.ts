@@ -75,7 +75,11 @@ export class Hub {
     while (true) {
       yield* Effect.sleep(this.about.pace)
       const now = yield* Clock.currentTimeMillis
-      this.look(now, Math.max(1, now - last))
+      // What goes wrong in one look must not end all others.
+      yield* Effect.ignoreCause(
+        Effect.sync(() => this.look(now, Math.max(1, now - last))),
+        { log: "Warn", message: "the dashboard could not look at the pools" }
+      )
       last = now
     }
   })
@@ -85,7 +89,8 @@ export class Hub {
     const { added, removed } = this
     this.added = []
     this.removed = []
-    const figures: Record<string, Partial<Figures>> = {}
+    // A pool may have any name, also that of a prototype.
+    const figures: Record<string, Partial<Figures>> = Object.create(null)
     const isNew = new Set(added)
     for (const [id, watched] of this.pools) {
       const before = watched.figures
