@@ -29,7 +29,7 @@ export class Banner {
     const level: Level = named[0]?.figures.level ?? "ok"
     this.element.dataset["level"] = all.length === 0 ? "none" : level
     if (named.length === 0) this.element.replaceChildren(nothingIll(all.length))
-    else this.element.replaceChildren(...named.map(report), ...rest(ill.slice(maxNamed)))
+    else this.element.replaceChildren(...named.map((pool) => report(pool, level)), ...rest(ill.slice(maxNamed)))
   }
 }
 
@@ -43,14 +43,13 @@ const nothingIll = (pools: number): HTMLElement =>
         h("strong", {}, pools === 1 ? "The only pool is well" : `All ${count(pools)} pools are well`)
       )
 
-const report = ({ figures: { level, matter, remedy }, id }: Pool): HTMLElement => {
-  const title = h(
-    "p",
-    { class: "what level", "data-level": level },
-    icon(level),
-    h("strong", {}, h("a", { href: hashOf(id) }, id), ` ${levelPhrase[level]}`)
-  )
-  return h("div", { class: "report" }, title, ...matterOf(matter, remedy))
+/** `worst` is the level of the worst pool: beside that, what only wants to be watched is told in a line. */
+const report = ({ figures: { level, matter, remedy }, id }: Pool, worst: Level): HTMLElement => {
+  const name = h("strong", {}, h("a", { href: hashOf(id) }, id), ` ${levelPhrase[level]}`)
+  const title = h("p", { class: "what level", "data-level": level }, icon(level), name)
+  return level === "watch" && worst !== "watch"
+    ? h("div", { class: "report brief" }, title, ...matterOf(matter, ""))
+    : h("div", { class: "report" }, title, ...matterOf(matter, remedy))
 }
 
 /** What is the matter, and what to do. */

@@ -3,12 +3,15 @@ import type { Figures } from "../internal/protocol.ts"
 import { h } from "./dom.ts"
 import { count } from "./format.ts"
 
-/** A pool of more is drawn without gaps between its slots. */
-const maxSlots = 32
-
 export class Bar {
   readonly element = h("span", { class: "bar", "aria-hidden": "true" })
   private shown = ""
+  private readonly maxSlots: number
+
+  /** A pool of more than `maxSlots` is drawn without gaps between them: there is no room. */
+  constructor(maxSlots: number) {
+    this.maxSlots = maxSlots
+  }
 
   render({ closing, creating, idle, max, size, used }: Figures): void {
     // After a shrink there are more than `max` for a while, and without a limit there are as many as there are.
@@ -17,11 +20,11 @@ export class Bar {
     if (key === this.shown) return
     this.shown = key
     const { style } = this.element
-    style.setProperty("--used", percent(used, whole))
-    style.setProperty("--idle", percent(used + idle, whole))
-    style.setProperty("--changing", percent(used + idle + creating + closing, whole))
+    style.setProperty("--used-end", percent(used, whole))
+    style.setProperty("--idle-end", percent(used + idle, whole))
+    style.setProperty("--changing-end", percent(used + idle + creating + closing, whole))
     style.setProperty("--slots", String(whole))
-    this.element.classList.toggle("slots", whole <= maxSlots)
+    this.element.classList.toggle("slots", whole <= this.maxSlots)
   }
 }
 

@@ -190,7 +190,7 @@ class Panel {
       width: Math.max(this.plot.clientWidth, 120),
       height,
       ms: 1,
-      padding: [8, 4, 0, 0],
+      padding: [8, 6, 0, 0],
       legend: { show: false },
       cursor: {
         sync: { key: this.sync, setSeries: false },
@@ -204,10 +204,10 @@ class Panel {
         y: { range: this.chart.scale === "time" ? rangeOfTimes : rangeOfCounts }
       },
       axes: [
-        { ...axis, grid: { show: false }, space: 76, size: 24, values: (_, splits) => splits.map(clock) },
+        { ...axis, grid: { show: false }, space: 76, size: 24, values: timeOfDay },
         this.chart.scale === "time"
           ? { ...axis, grid, size: 52, splits: timeSplits, values: (_, splits) => splits.map(timeLabel) }
-          : { ...axis, grid, size: 40, space: 28, incrs: wholeSteps, values: (_, splits) => splits.map(countLabel) }
+          : { ...axis, grid, size: 40, space: 24, incrs: wholeSteps, values: (_, splits) => splits.map(countLabel) }
       ],
       series: [{}, ...this.chart.series.map((_) => looks[_.look](colour(_.colour)))]
     }
@@ -259,6 +259,12 @@ const rangeOfCounts = (_: uPlot, min: number | null, max: number | null): [numbe
   Math.min(0, (min ?? 0) * 1.1),
   Math.max(2, (max ?? 0) * 1.12)
 ]
+
+/** None so close to the right end that it would be cut off. */
+const timeOfDay = ({ scales }: uPlot, splits: ReadonlyArray<number>): Array<string> => {
+  const { max = 0, min = 0 } = scales["x"] ?? {}
+  return splits.map((at) => ((max ?? 0) - at < 0.09 * ((max ?? 0) - (min ?? 0)) ? "" : clock(at)))
+}
 
 /** Short numbers: `12k`. What goes below zero is counted too. */
 const countLabel = (n: number): string => {

@@ -124,7 +124,7 @@ class View {
   private readonly actions: ReadonlyArray<HTMLElement>
   private readonly report = h("div", { class: "banner", role: "status" })
   private reported = ""
-  private readonly bar = new Bar()
+  private readonly bar = new Bar(64)
   private readonly others = new Words(h("span", { class: "others" }))
   private readonly strip = strip.map((figure) => ({ ...figure, words: new Words(h("dd")) }))
   private readonly charts: Charts
@@ -134,8 +134,8 @@ class View {
   private readonly threads = threads()
   private readonly failures = new Facts("Failures by reason", "None.")
   private readonly closes = new Facts("Closed by reason", "None.")
-  private readonly calls = new Facts("Calls by outcome", "None.")
-  private readonly options = new Facts("Made with", "Defaults throughout.")
+  private readonly calls = new Facts("Calls by outcome", "None.", "calls")
+  private readonly options = new Facts("Made with", "Defaults throughout.", "options")
 
   constructor(pool: Pool, state: State) {
     const { actions, id, kind, options } = pool

@@ -5,7 +5,7 @@ import { h, icon, setAttribute, setHidden } from "./dom.ts"
 import { count, several } from "./format.ts"
 import { Row } from "./row.ts"
 import type { Dirty, Pool, State } from "./state.ts"
-import { idOf, kindWord } from "./words.ts"
+import { kindWord } from "./words.ts"
 
 /** Filter and order outlive a page that loads itself again. */
 const key = "cenote.overview"
@@ -60,7 +60,7 @@ export class Overview {
   render(dirty: Dirty): void {
     const { pools } = this.state
     if (dirty.list) {
-      for (const [id, row] of this.rows) if (!pools.has(id)) this.drop(id, row)
+      for (const [id, row] of this.rows) if (pools.get(id)?.kind !== row.kind) this.drop(id, row)
       this.renderKinds()
     }
     for (const id of dirty.figures) {
@@ -236,7 +236,3 @@ const header = (column: (typeof columns)[number]) => {
   const cell = h("div", { role: "columnheader", class: `${kind} ${column.key}`.trim(), "aria-sort": "none" }, button)
   return { button, cell, column }
 }
-
-/** The pool that a link of the overview opens. */
-export const poolOf = (link: Element | null): string | undefined =>
-  link instanceof HTMLAnchorElement ? idOf(link.hash) : undefined

@@ -10,10 +10,11 @@ import { hashOf, kindWord, levelWord } from "./words.ts"
 export class Row {
   readonly element = h("div", { class: "row", role: "row" })
   readonly link: HTMLAnchorElement
+  readonly kind: Pool["kind"]
   private readonly levelIcon = icon("ok")
   private readonly level = new Words(h("span"))
   private readonly state = new Words(h("span", { class: "badge" }))
-  private readonly bar = new Bar()
+  private readonly bar = new Bar(16)
   private readonly use = new Words(h("span", { class: "use" }))
   private readonly others = new Words(h("span", { class: "others" }))
   private readonly cells = columns.flatMap(({ isHot, key, text, title }) =>
@@ -25,6 +26,7 @@ export class Row {
   private shown: Figures | undefined
 
   constructor({ id, kind }: Pool) {
+    this.kind = kind
     this.link = h("a", { href: hashOf(id), class: "open", title: id }, id)
     const name = h("span", { class: "name" }, this.link)
     this.element.append(

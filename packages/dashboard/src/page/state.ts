@@ -71,7 +71,7 @@ export class State {
       pool.figures = { ...pool.figures, ...changed }
       this.dirty.figures.add(id)
     }
-    if (focus === undefined) return
+    if (!focus) return
     const { sample, ...rest } = focus
     const before = this.focus?.id === focus.id ? this.focus : undefined
     this.focus = {

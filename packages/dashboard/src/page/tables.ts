@@ -18,6 +18,8 @@ interface Options<A> {
   readonly empty: string
   readonly columns: ReadonlyArray<Column<A>>
   readonly tone?: (item: A) => string
+  /** Sums up what the table shows, where that helps: who has most of it. */
+  readonly span?: (item: A) => string | undefined
 }
 
 /** A panel with a heading and a table, and words for when there is nothing in it, or more than it shows. */
@@ -26,6 +28,7 @@ export class Section<A> {
   private readonly options: Options<A>
   private readonly heading = new Words(h("h2"))
   private readonly empty: HTMLElement
+  private readonly summary = new Words(h("p", { class: "summary" }))
   private readonly more = new Words(h("p", { class: "more" }))
   /** Scrolls within itself where the table is too wide. */
   private readonly scroll: HTMLElement
@@ -41,7 +44,7 @@ export class Section<A> {
     const table = h("table", { "aria-label": title }, h("thead", {}, h("tr", {}, ...heads)), this.body)
     this.scroll = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, table)
     this.element = h("section", { class: `panel ${name}`, "aria-label": title })
-    this.element.append(this.heading.element, this.empty, this.scroll, this.more.element)
+    this.element.append(this.heading.element, this.empty, this.summary.element, this.scroll, this.more.element)
   }
 
   /** `total` is how many there are, of which `items` are some. */
@@ -53,6 +56,9 @@ export class Section<A> {
     this.tick(0)
     setHidden(this.scroll, items.length === 0)
     setHidden(this.empty, items.length > 0)
+    const summary = this.options.span === undefined ? "" : bySpan(items.map(this.options.span))
+    this.summary.set(summary)
+    setHidden(this.summary.element, summary === "")
     const left = total - items.length
     this.more.set(left > 0 ? `… and ${count(left)} more` : "")
     setHidden(this.more.element, left <= 0)
@@ -83,6 +89,17 @@ export class Section<A> {
   }
 }
 
+/** `checkout 9 · GET /orders 1`, the most first; nothing where that says no more than the table. */
+const bySpan = (spans: ReadonlyArray<string | undefined>): string => {
+  const counts = new Map<string, number>()
+  for (const span of spans) counts.set(span ?? "no span", (counts.get(span ?? "no span") ?? 0) + 1)
+  if (spans.length < 2 || counts.size === spans.length || (counts.size === 1 && counts.has("no span"))) return ""
+  const most = [...counts].toSorted(([, a], [, b]) => b - a)
+  const named = most.slice(0, 4).map(([span, n]) => `${span} × ${count(n)}`)
+  const others = most.slice(4).reduce((sum, [, n]) => sum + n, 0)
+  return [...named, ...(others === 0 ? [] : [`others × ${count(others)}`])].join("  ·  ")
+}
+
 /** Only what has lasted this long goes on between two messages: what is shorter has most likely ended. In milliseconds. */
 const lasting = 1000
 
@@ -93,6 +110,7 @@ export const leases = (): Section<LeaseView> =>
     title: "Who holds it",
     name: "leases",
     empty: "Nobody: nothing is on loan.",
+    span: ({ span }) => span,
     columns: [
       { title: "Held for", kind: "number", text: ({ held }, elapsed) => lasted(held, elapsed) },
       { title: "Since", kind: "number", text: ({ since }) => clock(since) },
@@ -107,6 +125,7 @@ export const waiters = (): Section<WaiterView> =>
     title: "Who waits",
     name: "waiters",
     empty: "Nobody is in line.",
+    span: ({ span }) => span,
     columns: [
       { title: "Place", kind: "number", text: (_, __, index) => `${index + 1}` },
       { title: "Waits for", kind: "number", text: ({ waited }, elapsed) => lasted(waited, elapsed) },
@@ -157,9 +176,9 @@ export class Facts {
   private readonly empty: HTMLElement
   private shown = ""
 
-  constructor(title: string, empty: string) {
+  constructor(title: string, empty: string, name = "facts-panel") {
     this.empty = h("p", { class: "empty" }, empty)
-    this.element = h("section", { class: "panel", "aria-label": title }, h("h2", {}, title), this.empty, this.list)
+    this.element = h("section", { class: `panel ${name}`, "aria-label": title }, h("h2", {}, title), this.empty, this.list)
   }
 
   render(facts: Readonly<Record<string, string | number | boolean>>): void {
