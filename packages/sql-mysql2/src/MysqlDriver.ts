@@ -9,7 +9,7 @@ import type * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import type { SqlDriver } from "@cenote/sql/SqlDriver"
+import { remembering, type SqlDriver } from "@cenote/sql/SqlDriver"
 import type * as Mysql from "mysql2"
 import * as errors from "./internal/errors.ts"
 import { addressOf, settingsOf, targetOf, toWire } from "./internal/options.ts"
@@ -162,7 +162,7 @@ export const make = (config: Config): SqlDriver<MysqlClient.MysqlClient> => {
     isFatal,
     canSwitchAutocommit: true,
     client: {
-      compiler: MysqlClient.makeCompiler(transformQueryNames),
+      compiler: remembering(MysqlClient.makeCompiler(transformQueryNames)),
       transformRows:
         transformResultNames === undefined
           ? undefined

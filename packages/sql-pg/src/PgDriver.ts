@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import { SqlError, UnknownError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import type { SqlDriver } from "@cenote/sql/SqlDriver"
+import { remembering, type SqlDriver } from "@cenote/sql/SqlDriver"
 import { commit, services } from "./internal/client.ts"
 import { isFatal as isFatal_ } from "./internal/errors.ts"
 import { connect } from "./internal/session.ts"
@@ -84,7 +84,7 @@ export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
     isFatal: isFatal_,
     canMultiplex: true,
     client: {
-      compiler: PgClient.makeCompiler(transformQueryNames, transformJson),
+      compiler: remembering(PgClient.makeCompiler(transformQueryNames, transformJson)),
       transformRows:
         transformResultNames === undefined
           ? undefined

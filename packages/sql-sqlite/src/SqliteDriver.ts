@@ -29,7 +29,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
-import type { SqlDriver } from "@cenote/sql/SqlDriver"
+import { remembering, type SqlDriver } from "@cenote/sql/SqlDriver"
 import { check, type WireConfig } from "./internal/config.ts"
 import { isFatal, sqlError } from "./internal/error.ts"
 import { connect } from "./internal/session.ts"
@@ -156,7 +156,7 @@ export const make = (config: Config): SqlDriver => {
     isFatal,
     unkillable: true,
     client: {
-      compiler: Statement.makeCompilerSqlite(config.transformQueryNames),
+      compiler: remembering(Statement.makeCompilerSqlite(config.transformQueryNames)),
       spanAttributes: [
         ...Object.entries(config.spanAttributes ?? {}),
         ["db.system.name", "sqlite"],

@@ -10,6 +10,8 @@ import type { SqlClient } from "effect/sql/SqlClient"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Stream from "effect/Stream"
+import type { Compiler } from "effect/sql/Statement"
+import { remembering as remembering_ } from "./internal/compiler.ts"
 import { extraOf } from "./internal/extra.ts"
 import type { SqlConnection } from "./SqlConnection.ts"
 
@@ -149,3 +151,17 @@ export const extra = (
   name: string,
   args: ReadonlyArray<unknown> = []
 ): Stream.Stream<unknown, SqlError> => extraOf(connection, name, args)
+
+/**
+ * A compiler that remembers the texts of statements that have nothing in them but literals and parameters. They are compiled
+ * once, and have the very same string each time after that.
+ *
+ * **Gotchas**
+ *
+ * For compilers of which a text depends on where parameters are, and not on what they are, such as those of
+ * `Statement.makeCompiler` whose `placeholder` does not look at its second argument.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const remembering: (compiler: Compiler) => Compiler = remembering_

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { effectOf, isUndoing } from "../src/internal/statement.ts"
+import { effectOf, readingOf } from "../src/internal/statement.ts"
 
 const cases = {
   none: [
@@ -66,14 +66,14 @@ describe("what a statement may do to its session, by its text", () => {
 
   it("knows a rollback by its first word alone", () => {
     for (const sql of ["ROLLBACK", "/* why */ rollback to savepoint a", "abort"])
-      expect(isUndoing(sql)).toBe(true)
+      expect(readingOf(sql).isUndoing).toBe(true)
     for (const sql of [
       "/* action=rollback */ COMMIT",
       "-- abort\ncommit",
       "select 'rollback'",
       "rollback prepared 'x'"
     ]) {
-      expect(isUndoing(sql)).toBe(false)
+      expect(readingOf(sql).isUndoing).toBe(false)
     }
   })
 

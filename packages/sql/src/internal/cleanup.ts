@@ -27,15 +27,14 @@ const undoing = (member: Member, cleanup: Cleanup): Effect.Effect<unknown, unkno
 }
 
 /** The same where others are waiting for the session: the pool closes it only when all have returned it. */
-export const cleanUpAlone = (
-  member: Member,
-  usual: Cleanup,
-  timeout: Duration.Input
-): Effect.Effect<void> => {
-  if (member.life.ended !== undefined) return Effect.void
-  // A function of the user's may also throw.
-  return Effect.suspend(() => cleanUp(member, usual)).pipe(
-    Effect.timeout(timeout),
+export const cleanUpAlone = (member: Member, usual: Cleanup, timeout: Duration.Input): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (member.life.ended !== undefined) return Effect.void
+    const undo = cleanUp(member, usual)
+    // Nothing to do takes no time either.
+    return undo === Effect.void ? undo : Effect.timeout(undo, timeout)
+  }).pipe(
+    // A function of the user's may also throw.
     Effect.catchCause((cause) =>
       Effect.all([
         Effect.logWarning("a connection could not be cleaned up, and is closed", cause),
@@ -45,4 +44,3 @@ export const cleanUpAlone = (
     ),
     Effect.asVoid
   )
-}

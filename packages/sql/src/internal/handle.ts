@@ -16,8 +16,10 @@ type Transform = Parameters<Connection["execute"]>[2]
 export class Handle implements SqlConnection {
   readonly member: Member
   private readonly pool: string
-  /** Closing it returns the loan. */
+  /** Closing it returns the connection. */
   private readonly loan: Scope.Closeable
+  /** Of the one who borrows: closing it ends the loan, and it forgets the loan that has ended before. */
+  private end: Scope.Closeable | undefined = undefined
   /** By which the pool finds a borrow that can never be served. */
   readonly mark: Pool.CurrentLoan | undefined
   private held = true
@@ -69,16 +71,25 @@ export class Handle implements SqlConnection {
       Effect.suspend(() => {
         if (!this.held) return Effect.void
         if (options.cleanup !== undefined) this.member.state.cleanup = options.cleanup
-        return Scope.close(this.loan, Exit.void)
+        return this.end === undefined ? this.giveBack : Scope.close(this.end, Exit.void)
       })
     )
   }
 
-  /** The first thing that is done when the loan ends. */
-  readonly returning: Effect.Effect<void> = Effect.suspend(() => {
+  /** Has the loan end with a scope, if it is not released before. */
+  endWith(scope: Scope.Scope): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.end = Scope.forkUnsafe(scope)
+      // Adds to one that has closed meanwhile by running it.
+      return Scope.addFinalizer(this.end, this.giveBack)
+    })
+  }
+
+  private readonly giveBack: Effect.Effect<void> = Effect.suspend(() => {
     this.held = false
+    const close = Scope.close(this.loan, Exit.void)
     // What is still under way on it would be in the way of the next borrower.
-    return this.underWay > 0 ? this.member.invalidate : Effect.void
+    return this.underWay > 0 ? Effect.andThen(this.member.invalidate, close) : close
   })
 
   setCleanup(cleanup: Cleanup): Effect.Effect<void> {

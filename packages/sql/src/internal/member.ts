@@ -6,7 +6,7 @@ import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Cleanup } from "../SqlConnection.ts"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
-import { effectOf, isUndoing } from "./statement.ts"
+import { effectOf, readingOf } from "./statement.ts"
 
 type Transform = Parameters<Connection["execute"]>[2]
 
@@ -30,6 +30,15 @@ interface State {
   cleanup: Cleanup | undefined
 }
 
+interface MemberOptions {
+  readonly id: number
+  readonly connectedAt: number
+  readonly session: SqlSession
+  readonly driver: SqlDriver
+  readonly shared: boolean
+  readonly invalidate: (member: Member) => Effect.Effect<void>
+}
+
 /**
  * What the pool holds: a session, and what is known of it.
  *
@@ -40,7 +49,7 @@ export class Member implements Connection {
   readonly id: number
   readonly connectedAt: number
   readonly session: SqlSession
-  readonly life: Life = { ended: undefined }
+  readonly life: Life
   readonly state: State = fresh()
   private readonly driver: SqlDriver
   /** Whether statements of several fibers are under way on it at one time. */
@@ -49,27 +58,31 @@ export class Member implements Connection {
   readonly invalidate: Effect.Effect<void>
   onEnd: () => void = () => {}
 
-  constructor(options: {
-    readonly id: number
-    readonly connectedAt: number
-    readonly session: SqlSession
-    readonly driver: SqlDriver
-    readonly shared: boolean
-    readonly invalidate: (member: Member) => Effect.Effect<void>
-  }) {
+  constructor(options: MemberOptions, life: Life = { ended: undefined }) {
     this.id = options.id
     this.connectedAt = options.connectedAt
     this.session = options.session
     this.driver = options.driver
     this.shared = options.shared
     this.invalidate = options.invalidate(this)
+    this.life = life
+  }
+
+  /** Begins to hear of the end of the session, which may have come already. */
+  attend(): void {
     this.session.onEnd((error) => this.end(error))
     this.session.onRetire?.(() => this.onEnd())
   }
 
   /** The same member for one user alone, where others share its session: what that one does to it is undone apart. */
   over(session: SqlSession): Member {
-    return Object.assign(Object.create(Member.prototype), this, { session, shared: false, state: fresh() })
+    const { connectedAt, driver, id, invalidate, life } = this
+    const alone = new Member(
+      { id, connectedAt, driver, session, shared: false, invalidate: () => invalidate },
+      life
+    )
+    alone.onEnd = this.onEnd
+    return alone
   }
 
   /** Whether nothing can run on it any more. */
@@ -149,8 +162,9 @@ export class Member implements Connection {
     effect: Effect.Effect<A, SqlError>,
     givesRows = true
   ): Effect.Effect<A, SqlError> {
-    const undone = givesRows && isUndoing(sql)
-    switch (effectOf(sql)) {
+    const reading = readingOf(sql)
+    const undone = givesRows && reading.isUndoing
+    switch (reading.effect) {
       case "none":
         return this.watchFailure(effect)
       case "ends":

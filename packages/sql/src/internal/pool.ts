@@ -69,6 +69,7 @@ export const makeBare = Effect.fnUntraced(function* (
       // A session may be there before the pool is.
       invalidate: (member) => Effect.suspend(() => Pool.invalidate(pool, member))
     })
+    member.attend()
     member.onEnd = () => void runFork(member.invalidate)
     const { ended } = member.life
     return ended === undefined ? Effect.succeed(member) : Effect.fail(ended)
@@ -133,42 +134,55 @@ export const makeBare = Effect.fnUntraced(function* (
     }))
   )
 
-  /** A connection that has not ended. Nothing has run on one that has, so that another can be taken. */
-  const living: Effect.Effect<Borrowed, SqlPoolError, Scope.Scope> = Effect.gen(function* () {
-    const attempt = yield* Scope.fork(yield* Effect.scope)
-    const borrow = Effect.all([Pool.getAlone(pool), Pool.CurrentLoan])
-    const [member, mark] = yield* Effect.mapError(Scope.provide(borrow, attempt), errorOf)
-    if (!member.isOver) return { member, mark }
-    yield* member.invalidate
-    yield* Scope.close(attempt, Exit.void)
-    return yield* living
-  })
+  /** Borrows into a scope of its own, so that another can be taken where the connection is found to have ended. */
+  const borrow = (loan: Scope.Closeable): Effect.Effect<Borrowed, SqlPoolError> =>
+    Effect.provideService(
+      Effect.flatMap(Pool.getAlone(pool), (member) =>
+        // What marks the loan is of the fiber's context, and only in here.
+        Effect.withFiber((fiber) => Effect.succeed({ member, mark: fiber.getRef(Pool.CurrentLoan) }))
+      ),
+      Scope.Scope,
+      loan
+    ).pipe(Effect.mapError(errorOf))
 
   /** Lends until the scope closes or the handle is released, whichever comes first. */
   const get: Effect.Effect<Handle, SqlPoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
-    Effect.gen(function* () {
-      // Gone from the outer scope as soon as it is closed.
-      const loan = yield* Scope.fork(yield* Effect.scope)
-      const borrow = Effect.gen(function* () {
-        const borrowed = yield* restore(living)
-        if (concurrency === 1) return borrowed
-        const { mark, member } = borrowed
-        // Statements of others that are on their way are waited for; none comes after them.
-        const { exclusive } = member.session
-        if (exclusive === undefined) return borrowed
-        const alone = member.over(yield* restore(exclusive))
-        // Before others, who may have been lent the session already, go on with theirs.
-        yield* Effect.addFinalizer(() => cleanUpAlone(alone, cleanup, cleanupTimeout))
-        return { member: alone, mark }
-      })
-      const { mark, member } = yield* Scope.provide(borrow, loan).pipe(
-        Effect.onError((cause) => Scope.close(loan, Exit.failCause(cause)))
-      )
-      const handle = new Handle({ member, pool: name, loan, mark })
-      yield* Scope.addFinalizer(loan, handle.returning)
-      return yield* marked(handle)
-    })
+    Effect.withFiber((fiber) => getFor(Context.getUnsafe(fiber.context, Scope.Scope), restore))
   )
+
+  const getFor = (scope: Scope.Scope, restore: Restore): Effect.Effect<Handle, SqlPoolError> => {
+    const loan = Scope.makeUnsafe()
+    return Effect.flatMap(
+      closedOnFailure(restore(borrow(loan)), loan),
+      (borrowed): Effect.Effect<Handle, SqlPoolError> => {
+        const { member } = borrowed
+        if (member.isOver) {
+          // Nothing has run on it.
+          const returned = Effect.andThen(member.invalidate, Scope.close(loan, Exit.void))
+          return Effect.andThen(returned, getFor(scope, restore))
+        }
+        const { exclusive } = member.session
+        if (concurrency === 1 || exclusive === undefined) return hold(borrowed, scope, loan)
+        const shared = closedOnFailure(restore(alone(borrowed, exclusive, loan)), loan)
+        return Effect.flatMap(shared, (borrowed) =>
+          Effect.andThen(
+            // Before others, who may have been lent the session already, go on with theirs.
+            Scope.addFinalizer(loan, cleanUpAlone(borrowed.member, cleanup, cleanupTimeout)),
+            hold(borrowed, scope, loan)
+          )
+        )
+      }
+    )
+  }
+
+  const hold = (
+    { mark, member }: Borrowed,
+    scope: Scope.Scope,
+    loan: Scope.Closeable
+  ): Effect.Effect<Handle> => {
+    const handle = new Handle({ member, pool: name, loan, mark })
+    return Effect.andThen(handle.endWith(scope), marked(handle))
+  }
 
   const lend: Bare["lend"] = <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>) =>
     Pool.use(pool, (member): Effect.Effect<A, E | typeof over, R> =>
@@ -200,6 +214,22 @@ export const makeBare = Effect.fnUntraced(function* (
   }
   return self
 })
+
+/** Statements of others that are on their way are waited for; none comes after them. */
+const alone = (
+  { mark, member }: Borrowed,
+  exclusive: Effect.Effect<SqlSession, never, Scope.Scope>,
+  loan: Scope.Closeable
+): Effect.Effect<Borrowed> =>
+  Effect.map(Scope.provide(exclusive, loan), (session) => ({ member: member.over(session), mark }))
+
+type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+
+/** Gives back what was lent if there is nobody to have it. */
+const closedOnFailure = <A, E>(effect: Effect.Effect<A, E>, loan: Scope.Closeable): Effect.Effect<A, E> =>
+  Effect.onExitPrimitive(effect, (exit) =>
+    exit._tag === "Failure" ? Scope.closeUnsafe(loan, exit) : undefined
+  )
 
 interface Borrowed {
   readonly member: Member

@@ -11,19 +11,28 @@
  */
 export type StatementEffect = "none" | "opens" | "ends" | "sets"
 
-const known = new Map<string, StatementEffect>()
+/** What is known of a text. */
+export interface Reading {
+  readonly effect: StatementEffect
+  /** Whether it has nothing left to do where its session has died, and everything was rolled back. */
+  readonly isUndoing: boolean
+}
+
+const known = new Map<string, Reading>()
 const mostKnown = 1_000
 
-export const effectOf = (sql: string): StatementEffect => {
-  let effect = known.get(sql)
-  if (effect === undefined) {
-    effect = read(sql)
+export const readingOf = (sql: string): Reading => {
+  let reading = known.get(sql)
+  if (reading === undefined) {
+    reading = { effect: read(sql), isUndoing: undoing.test(sql) }
     // Programs run few different texts; those that make theirs up may start afresh now and then.
     if (known.size >= mostKnown) known.clear()
-    if (sql.length <= longest) known.set(sql, effect)
+    if (sql.length <= longest) known.set(sql, reading)
   }
-  return effect
+  return reading
 }
+
+export const effectOf = (sql: string): StatementEffect => readingOf(sql).effect
 
 /** Texts beyond this are not kept. */
 const longest = 10_000
@@ -46,9 +55,6 @@ const setting = new RegExp(
 const several = /;\s*\S|\/\*M?!/
 /** What servers do not agree on: comments in comments, and whether a carriage return ends one. */
 const unclear = /\/\*(?:(?!\*\/)[^])*\/\*|(?:--|#)[^\n]*\r(?!\n)/
-
-/** Whether a statement has nothing left to do where its session has died, and everything was rolled back. */
-export const isUndoing = (sql: string): boolean => undoing.test(sql)
 
 const read = (sql: string): StatementEffect => {
   if (several.test(sql) || setting.test(sql)) return "sets"
