@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -189,7 +190,7 @@ export class Recorders {
       const own = guarded(recorder, (error) => {
         leave()
         Effect.runForkWith(context)(
-          Effect.logWarning("a recorder of a pool threw an error, and is told nothing more", error)
+          Effect.logWarning("a recorder of a pool threw an error, and is told nothing more", Cause.die(error))
         )
       })
       const leave = (): void => this.set(this.each.filter((other) => other !== own))

@@ -4,6 +4,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as References from "effect/References"
 import type { AnySpan } from "effect/Tracer"
 import type { Lease as LeaseInfo, Waiter } from "../Pool.ts"
 import { AcquireTimeout, type Phase } from "../PoolError.ts"
@@ -96,11 +97,10 @@ export const traceWait = (
   const span = Effect.makeSpan(name === "" ? "wait for a pool" : `wait for ${name}`, {
     attributes: { "cenote.pool.name": name }
   })
+  const isTimed = Context.get(lease.fiber.context, References.TracerTimingEnabled)
   // Made as any span of the borrower's is, but for the time that it began. A tracer that fails must not stop the pool.
   Effect.runSyncExit(
-    Effect.map(span, (span) =>
-      span.end(span.status.startTime === start ? end : span.status.startTime, exit)
-    ).pipe(
+    Effect.map(span, (span) => span.end(isTimed ? end : 0n, exit)).pipe(
       Effect.provideContext(
         Context.add(
           lease.fiber.context,

@@ -39,11 +39,10 @@ export const traceWait = (core: Core, call: Call, exit: Exit.Exit<unknown, unkno
   const span = Effect.makeSpan(core.name === "" ? "wait for a thread" : `wait for ${core.name}`, {
     attributes: { "cenote.pool.name": core.name, "cenote.task": call.name }
   })
+  const isTimed = Context.get(context, References.TracerTimingEnabled)
   // Made as any span of the caller's is, but for the time that it began. A tracer that fails must not stop the pool.
   Effect.runSyncExit(
-    Effect.map(span, (span) =>
-      span.end(span.status.startTime === start ? end : span.status.startTime, exit)
-    ).pipe(
+    Effect.map(span, (span) => span.end(isTimed ? end : 0n, exit)).pipe(
       Effect.provideContext(
         Context.add(context, Clock, Object.create(clock, { currentTimeNanosUnsafe: { value: () => start } }))
       )
