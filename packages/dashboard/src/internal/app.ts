@@ -45,7 +45,8 @@ const policy = [
 const headers = {
   "cache-control": "no-store",
   "content-security-policy": policy,
-  "referrer-policy": "no-referrer",
+  // Told to none but this server. With "no-referrer" the form for the token would come from the origin "null".
+  "referrer-policy": "same-origin",
   "x-content-type-options": "nosniff"
 }
 
