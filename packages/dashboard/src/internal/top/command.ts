@@ -47,12 +47,14 @@ export const top = Command.make(
       Flag.optional
     ),
     once: Flag.Boolean("once").pipe(
-      Flag.withDescription("Prints how things are, and ends, as it does where there is no terminal")
+      Flag.withDescription("Prints how things are, and ends, as it does where there is no terminal"),
+      Flag.withDefault(false)
     ),
     check: Flag.Boolean("check").pipe(
       Flag.withDescription(
         "The same, with exit code 1 if a pool is short or down; of --pool, if there is one"
-      )
+      ),
+      Flag.withDefault(false)
     ),
     pool: Flag.String("pool").pipe(
       Flag.withMetavar("id"),
@@ -78,7 +80,7 @@ export const top = Command.make(
         return yield* live(address, first, { color: hasColors(), hasKeys: process.stdin.isTTY })
       }
       yield* print(first)
-      if (check && isBad(first)) return yield* new Told()
+      return check && isBad(first) ? yield* new Told() : undefined
     }).pipe(
       Effect.catchTag("CannotWatch", (error) =>
         Effect.andThen(Console.error(`cenote: ${error.message}`), new Told())

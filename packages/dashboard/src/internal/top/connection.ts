@@ -12,7 +12,7 @@ import type { Address } from "./address.ts"
 import { CannotWatch } from "./errors.ts"
 import { after } from "./messages.ts"
 import type { Known } from "./state.ts"
-import { duration, harmless } from "./text.ts"
+import { cut, duration, harmless } from "./text.ts"
 
 /** How long a server may be silent, in milliseconds, or for how many paces if that is longer. */
 const patience = 10_000
@@ -59,8 +59,21 @@ const open = Effect.fnUntraced(function* (address: Address, focus: string | unde
     Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.fail(silent(address, patience)) })
   )
   const problem = problemOf(address, response)
-  return problem === undefined ? response : yield* problem
+  if (problem === undefined) return response
+  return yield* response.status === 403 ? forbidden(address, yield* said(response)) : problem
 })
+
+/** What a dashboard says when it refuses. */
+const said = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
+  response.json.pipe(
+    Effect.timeout(patience),
+    Effect.map((body) =>
+      Predicate.hasProperty(body, "error") && Predicate.isString(body.error)
+        ? body.error
+        : "it does not say why"
+    ),
+    Effect.orElseSucceed(() => "it does not say why")
+  )
 
 /** Fails when the next piece is too long in coming: a machine that was switched off says no farewell. */
 const impatient =
@@ -156,6 +169,13 @@ const problemOf = (
   if (type === "text/event-stream") return undefined
   return notADashboard(address, `it answers with ${type === "" ? "no type" : harmless(type)}`)
 }
+
+const forbidden = (address: Address, why: string): CannotWatch =>
+  new CannotWatch({
+    url: address.shown,
+    reason: `it refuses (403): ${cut(harmless(why), 300)}`,
+    remedy: "Use the address that the log of the program has"
+  })
 
 const notADashboard = (address: Address, reason: string): CannotWatch =>
   new CannotWatch({

@@ -77,14 +77,13 @@ const place = (text: string, width: number, align: Placed["column"]["align"]): s
 
 const fit = (all: ReadonlyArray<Placed>, room: number): ReadonlyArray<Placed> => {
   let kept = all
-  const isTooWide = () => total(kept) > room
-  if (isTooWide()) kept = narrowed(kept, room, 0)
-  while (isTooWide()) {
+  while (true) {
+    const fitted = narrowed(kept, room, 0)
+    if (total(fitted) <= room) return fitted
     const spare = Math.max(...kept.map(({ column }) => column.spare ?? 0))
-    if (spare === 0) break
+    if (spare === 0) return narrowed(kept, room, 1)
     kept = kept.filter(({ column }) => column.spare !== spare)
   }
-  return isTooWide() ? narrowed(kept, room, 1) : kept
 }
 
 const total = (columns: ReadonlyArray<Placed>): number =>

@@ -33,7 +33,7 @@ export const clock = (at: number, { timeZone }: Look): string =>
 
 /** Which program this is. */
 export const title = ({ at, process }: Known, url: string, look: Look): string => {
-  const program = `${harmless(process.title)}, process ${process.pid}, Node ${harmless(process.node)}`
+  const program = `${harmless(process.title)}, process ${process.pid}, Node ${harmless(process.node.replace(/^v/, ""))}`
   const text = `${clock(at, look)}  ${url}  ${program}, up ${duration(Math.max(0, at - process.startedAt))}`
   return paint(look, "dim", cut(text, look.columns))
 }
@@ -52,6 +52,9 @@ export const counts = ({ pools }: Known, look: Look): string => {
   )
 }
 
+/** Longer lines are hard to read. */
+export const readable = 120
+
 /** A pool's own: empty when all is well with it. */
 export const matter = ({ figures }: PoolView): string =>
   harmless(`${figures.matter} ${figures.remedy}`.trim())
@@ -64,7 +67,7 @@ export const matters = ({ pools }: Known, most: number, look: Look): ReadonlyArr
     const { level } = pool.figures
     const others = more > 0 && i === most - 1 ? ` (${more} more below)` : ""
     const text = `${harmless(pool.id)} (${level}): ${matter(pool)}${others}`
-    return wrap(text, look.columns).map((line) => paint(look, colors[level], line))
+    return wrap(text, Math.min(look.columns, readable)).map((line) => paint(look, colors[level], line))
   })
 }
 

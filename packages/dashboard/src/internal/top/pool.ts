@@ -1,9 +1,9 @@
 // One pool, with all that is known of it.
 import type { EventView, Focus, LeaseView, PoolView, ThreadView, WaiterView } from "../protocol.ts"
 import { type Cell, type Column, grid, type Look, paint } from "./grid.ts"
-import { clock, matter, ofLevel } from "./headline.ts"
+import { clock, matter, ofLevel, readable } from "./headline.ts"
 import { share } from "./order.ts"
-import { inUse, measured, nameOf } from "./table.ts"
+import { inUse, measured, nameOf, some } from "./table.ts"
 import { bar, cut, duration, harmless, rate, short, spark, toLeft, wrap } from "./text.ts"
 
 /** A part of the picture that may have more lines than there is room for. */
@@ -70,7 +70,9 @@ const summary = (pool: PoolView, focus: Focus | undefined, look: Look): Readonly
   return [
     cut(`${nameOf(pool)}  ${pool.kind}`, Math.max(0, look.columns - text.length - 2)) +
       `  ${paint(look, style, text)}`,
-    ...(what === "" ? [] : wrap(what, look.columns).map((line) => paint(look, style, line))),
+    ...(what === ""
+      ? []
+      : wrap(what, Math.min(look.columns, readable)).map((line) => paint(look, style, line))),
     "",
     ...facts(
       {
@@ -79,7 +81,7 @@ const summary = (pool: PoolView, focus: Focus | undefined, look: Look): Readonly
             ? ""
             : `, ${figures.creating} being created, ${figures.closing} being closed`
         }`,
-        longest: `held ${duration(figures.longestHeld)}, waited ${duration(figures.longestWait)}`,
+        longest: `held ${some(figures.longestHeld)}, waited ${some(figures.longestWait)}`,
         "wait, hold":
           `p50 ${measured(figures.wait50)}, ${measured(figures.hold50)}; ` +
           `p99 ${measured(figures.wait99)}, ${measured(figures.hold99)}; ${rate(figures.rate)}`,

@@ -39,19 +39,23 @@ export const model = (url: string, known: Known, sort: Sort, opened: string | un
 // Drawing
 // -----------------------------------------------------------------------------
 
-/** As many lines as the screen has, or fewer. */
+/** As many lines as the screen has. */
 export const frame = (model: Model, size: Size, look: Look): ReadonlyArray<string> => {
   const { known, lost, opened, url } = model
   const head = [
     title(known, url, look),
     ...lostLines(lost, known, look),
-    ...(opened === undefined ? [counts(known, look), ...matters(known, 1, look)] : [])
+    ...(opened === undefined
+      ? [counts(known, look), ...matters(known, 1, look).slice(0, Math.max(1, Math.floor(size.rows / 4)))]
+      : [])
   ]
   const room = Math.max(0, size.rows - head.length - 2)
   const body = opened === undefined ? list(model, room, look) : open(model, opened, room, look)
   const keys = paint(look, "dim", cut(hints(model), look.columns))
   // Of a screen of a few lines, the first ones say most.
-  return [...[...head, "", ...body].slice(0, Math.max(1, size.rows - 1)), keys].slice(0, size.rows)
+  const lines = [...head, "", ...body].slice(0, Math.max(1, size.rows - 1))
+  const empty = Array.from({ length: Math.max(0, size.rows - 1 - lines.length) }, () => "")
+  return [...lines, ...empty, keys].slice(0, size.rows)
 }
 
 /** For paper: every line, with no keys. */

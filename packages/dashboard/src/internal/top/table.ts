@@ -7,7 +7,7 @@ import { bar, duration, harmless, rate, short } from "./text.ts"
 
 const columns: ReadonlyArray<Column<PoolView>> = [
   { title: "LEVEL", cell: ({ figures }) => ofLevel(figures.level) },
-  { title: "NAME", cell: (pool) => ({ text: nameOf(pool), style: "bold" }), shrinks: [28, 8] },
+  { title: "NAME", cell: (pool) => ({ text: nameOf(pool), style: "bold" }), shrinks: [20, 8] },
   { title: "KIND", cell: ({ kind }) => kind, spare: 4 },
   { title: "IN USE", cell: ({ figures }) => inUse(figures), align: "right", spare: 1 },
   {
@@ -42,6 +42,6 @@ export const inUse = ({ max, used }: PoolView["figures"]): string =>
   `${short(used)}/${max < 0 ? "∞" : short(max)}`
 
 /** Where there is none, there is nothing to read. */
-const some = (millis: number): string => (millis === 0 ? "-" : duration(millis))
+export const some = (millis: number): string => (millis === 0 ? "-" : duration(millis))
 
 export const measured = (millis: number | null): string => (millis === null ? "-" : duration(millis))
