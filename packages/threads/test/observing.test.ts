@@ -386,9 +386,7 @@ describe.each(places)("$name", ({ layer }) => {
         yield* eventually("all spans are told", () => told().length === 110)
         for (const n of upTo(10)) {
           const caller = trace.of(`caller ${n}`)
-          const children = told().filter(
-            (_) => Option.getOrUndefined(_.parent)?.spanId === caller.spanId
-          )
+          const children = told().filter((_) => Option.getOrUndefined(_.parent)?.spanId === caller.spanId)
           expect(children.map((_) => _.name).toSorted()).toEqual(upTo(10).map((i) => `span ${i - 1}`))
         }
       }).pipe(over(layer), Effect.provideContext(trace.layer))
