@@ -1,31 +1,27 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import { Random } from "effect/Random"
 import type { SchedulerDispatcher } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
-import {
-  type CreateTimeout,
-  LineFull,
-  PoolClosed,
-  type PoolError,
-  ValidationFailed,
-  WouldDeadlock
-} from "../PoolError.ts"
+import { type CreateTimeout, LineFull, PoolClosed, type PoolError, ValidationFailed } from "../PoolError.ts"
 import type { CloseReason } from "../PoolEvent.ts"
 import { createResource } from "./create.ts"
-import { Deadlock, suspicionMillis } from "./deadlock.ts"
+import { Deadlines } from "./deadlines.ts"
+import { Deadlock } from "./deadlock.ts"
 import { type EventFields, Events } from "./events.ts"
 import type { Lease } from "./lease.ts"
 import { Line } from "./line.ts"
 import { List } from "./list.ts"
+import { ManualLoans } from "./manual.ts"
 import { Reader, type Settings } from "./options.ts"
-import { acquireTimeout, heldFor, isTraced, spanName, stats, traceWait } from "./report.ts"
+import { heldFor, isTraced, stats, traceWait } from "./report.ts"
 import { Shelf } from "./shelf.ts"
+import { Shutdown } from "./shutdown.ts"
 import { Slot } from "./slot.ts"
-import { Alarm, isDue, isOver, overAt, type Work } from "./work.ts"
+import { type Settle, WarmUps } from "./warmUps.ts"
+import { isOver, type Work } from "./work.ts"
 
 /** The pauses between attempts to get back to `min` after a failed one, unless a borrower asks first. */
 const refillPauses = { first: 100, most: 30_000 }
@@ -74,8 +70,8 @@ export class Core<A, E> {
   private waitingAlone = 0
   /** Loans, oldest first. */
   readonly loans = new List<Lease<A, E>>()
-  /** Loans by `Pool.acquire`, by their resource. */
-  private readonly manual = new Map<A, Array<Lease<A, E>>>()
+  /** Loans by `Pool.acquire`. */
+  readonly manual = new ManualLoans<A, E>()
 
   /** Slots that are "ready" without a borrower. */
   idle = 0
@@ -99,19 +95,18 @@ export class Core<A, E> {
   /** Something changed while pumping. */
   private pumpAgain = false
   /** The most recent failure to create, until one succeeds. */
-  private lastFailure: Cause.Cause<unknown> | undefined = undefined
+  lastFailure: Cause.Cause<unknown> | undefined = undefined
   /** Until when creating for `min` alone waits; above 0 only after a failure to create. */
-  private refillAt = 0
+  refillAt = 0
   private refillPause = refillPauses.first
   /** Who waits until there are `min`. */
-  readonly warmUps = new Set<(result: Exit.Exit<void, E | PoolError>) => void>()
-  /** Calls off what closing would do by force. */
-  private stopForce: (() => void) | undefined = undefined
+  readonly warmUps = new WarmUps<A, E>(this)
+  readonly deadlines: Deadlines<A, E>
+  private readonly ending = new Shutdown<A, E>(this)
   /** Run once, when the pool stops lending for good. */
   onClosing: Effect.Effect<void> | undefined = undefined
   /** Finds the pool that has taken the place of this one; set when a group has forgotten it. */
   successor: (() => Core<A, E>) | undefined = undefined
-  private readonly terminated = Deferred.makeUnsafe<void>()
 
   readonly settings: Settings<A, E>
   readonly work: Work
@@ -119,8 +114,7 @@ export class Core<A, E> {
   readonly group: Group | undefined
   readonly deadlock: Deadlock<A, E> | undefined
   /** Whether anything depends on how long resources have existed or rested. */
-  private readonly timed: boolean
-  private readonly alarm: Alarm
+  readonly timed: boolean
   private readonly random: Random
 
   constructor(settings: Settings<A, E>, work: Work, dispatcher: SchedulerDispatcher, group?: Group) {
@@ -133,12 +127,12 @@ export class Core<A, E> {
     this.events = group?.events ?? new Events(work.clock, dispatcher)
     this.shelf = new Shelf(settings.order)
     this.line = new Line(dispatcher)
-    this.alarm = new Alarm(work, (now) => this.onAlarm(now))
+    this.deadlines = new Deadlines(this)
     this.random = Context.get(work.context, Random)
     this.timed =
       validate !== undefined || group !== undefined || Math.min(maxAge, maxIdle, keepAlive) < Infinity
     // With a deadline a deadlock resolves itself, and borrows need not be marked.
-    this.deadlock = acquireTimeout === Infinity ? new Deadlock(this, this.loans, this.line) : undefined
+    this.deadlock = acquireTimeout === Infinity ? new Deadlock<A, E>(this) : undefined
   }
 
   // -----------------------------------------------------------------------------
@@ -163,7 +157,7 @@ export class Core<A, E> {
     } else {
       this.joinLine(lease)
       this.pump()
-      if (lease.state === "waiting") this.checkDeadlock(lease)
+      if (lease.state === "waiting") this.deadlock?.check(lease)
     }
   }
 
@@ -201,22 +195,11 @@ export class Core<A, E> {
     if (this.events.heard) this.tellTraffic("WaitCancelled", { fiber: lease.fiber.id, waited })
   }
 
-  /** Remembers a loan that {@link releaseManual} is to end. */
-  lentManually(lease: Lease<A, E>): void {
-    const item = lease.slot!.value
-    const leases = this.manual.get(item)
-    if (leases === undefined) this.manual.set(item, [lease])
-    else leases.push(lease)
-  }
-
-  /** Whether there was such a loan to end. Of several on one resource, the fiber's own is meant. */
+  /** Ends a loan by `Pool.acquire`; says whether there was one. */
   releaseManual(item: A, fiber: unknown): boolean {
-    const leases = this.manual.get(item)
-    if (leases === undefined) return false
-    const own = leases.findIndex((lease) => lease.fiber === fiber)
-    const [lease] = leases.splice(Math.max(own, 0), 1)
-    if (leases.length === 0) this.manual.delete(item)
-    this.finish(lease!)
+    const lease = this.manual.take(item, fiber)
+    if (lease === undefined) return false
+    this.finish(lease)
     return true
   }
 
@@ -236,7 +219,7 @@ export class Core<A, E> {
     this.totals.borrowed++
     if (this.settings.leakAfter !== Infinity) {
       lease.leaksAt = this.work.now() + this.settings.leakAfter
-      this.alarm.arm(lease.leaksAt)
+      this.deadlines.arm(lease.leaksAt)
     }
   }
 
@@ -381,7 +364,8 @@ export class Core<A, E> {
     lease.ticket = ++tickets
     this.line.push(lease)
     this.deadlock?.joined(lease)
-    if (this.settings.acquireTimeout !== Infinity) this.alarm.arm(lease.since + this.settings.acquireTimeout)
+    if (this.settings.acquireTimeout !== Infinity)
+      this.deadlines.arm(lease.since + this.settings.acquireTimeout)
     if (this.events.heard)
       this.tellTraffic("WaitStarted", { fiber: lease.fiber.id, position: this.line.size })
   }
@@ -394,7 +378,7 @@ export class Core<A, E> {
   }
 
   /** Fails a borrower that waits. */
-  private fail(lease: Lease<A, E>, cause: Cause.Cause<E | PoolError>): void {
+  fail(lease: Lease<A, E>, cause: Cause.Cause<E | PoolError>): void {
     if (isTraced(lease)) traceWait(this, lease, this.work.now() - lease.since, Exit.failCause(cause))
     this.leaveLine(lease)
     this.line.fail(lease, cause)
@@ -437,7 +421,7 @@ export class Core<A, E> {
     return validate !== undefined && slot.leases === 0 && now - slot.knownGoodAt >= validateAfterIdle
   }
 
-  private expiry(slot: Slot<A>, now: number): CloseReason | undefined {
+  expiry(slot: Slot<A>, now: number): CloseReason | undefined {
     const { maxAge, maxIdle } = this.settings
     // A limit of 0 means "never reused", and is seen to when the resource comes back.
     if (maxAge !== Infinity && maxAge > 0 && isOver(slot.maxAge, slot.createdAt, now)) return "maxAge"
@@ -537,7 +521,7 @@ export class Core<A, E> {
     this.refillPause = refillPauses.first
     if (this.events.noted) this.tell("Created", { resource: slot.id, took: now - startedAt })
     this.admit(slot)
-    this.settleWarmUps()
+    this.warmUps.check()
   }
 
   /** Finds its first use for a resource that has just been created. */
@@ -550,17 +534,17 @@ export class Core<A, E> {
     this.offer(slot)
     this.pump()
     // One more than `min` lets those expire that were kept for it.
-    if (this.min > 0) this.alarm.arm(this.nextDeadline())
+    if (this.min > 0) this.deadlines.armNext()
   }
 
   private onCreateFailed(slot: Slot<A>, cause: Cause.Cause<E | CreateTimeout>): void {
-    const warmUps = this.takeWarmUps()
+    const warmUps = this.warmUps.takeAll()
     if (this.state === "open" && this.line.head !== undefined) {
       this.fail(this.line.head, cause)
     } else if (this.state === "open") {
       this.refillAt = this.work.now() + this.refillPause
       this.refillPause = Math.min(this.refillPause * 2, refillPauses.most)
-      this.alarm.arm(this.refillAt)
+      this.deadlines.arm(this.refillAt)
     }
     this.leave(slot)
     if (slot.straggler === undefined) {
@@ -577,14 +561,14 @@ export class Core<A, E> {
   private offer(slot: Slot<A>): void {
     if (slot.leases < this.settings.concurrency && slot.condemned === undefined && slot.reservations === 0) {
       this.shelf.put(slot)
-      if (slot.leases === 0 && this.timed) this.alarm.arm(this.idleDeadline(slot))
+      if (slot.leases === 0 && this.timed) this.deadlines.arm(this.deadlines.ofIdle(slot))
     }
     if (this.line.head !== undefined) this.pump()
     if (this.group !== undefined && slot.list !== undefined && slot.leases === 0) this.group.rests(this, slot)
   }
 
   /** Asks whether an idle resource is still good, for `lease` or, without one, to keep it alive. */
-  private validate(slot: Slot<A>, lease: Lease<A, E> | undefined): void {
+  validate(slot: Slot<A>, lease: Lease<A, E> | undefined): void {
     this.occupy(slot)
     if (lease !== undefined) this.validating++
     slot.checkedFor = lease
@@ -670,13 +654,13 @@ export class Core<A, E> {
     this.offer(slot)
   }
 
-  private condemn(slot: Slot<A>, reason: CloseReason): void {
+  condemn(slot: Slot<A>, reason: CloseReason): void {
     slot.condemned ??= reason
     this.shelf.remove(slot)
   }
 
   /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
-  private close(slot: Slot<A>, reason: CloseReason): void {
+  close(slot: Slot<A>, reason: CloseReason): void {
     if (slot.phase === "closing") return
     this.shelf.remove(slot)
     if (slot.phase === "busy") this.busy--
@@ -705,21 +689,43 @@ export class Core<A, E> {
     if (this.slots.has(slot)) this.pump()
   }
 
+  /** Stops a creation; its slot goes when the attempt has ended, or has taken too long to. */
+  abandon(slot: Slot<A>): void {
+    // It is being started at this moment: see `create`.
+    if (slot.creator === undefined) return
+    const attempt = slot.creator
+    this.creating--
+    this.leave(slot)
+    attempt.interruptUnsafe()
+    const awaited = slot.straggler ?? attempt
+    this.work.whenEnded(awaited, this.settings.destroyTimeout, () => {
+      // It had just succeeded, and nothing else closes it.
+      const late = slot.scope
+      slot.scope = undefined
+      let cleanUp = slot.straggler === awaited ? undefined : slot.straggler
+      if (late !== undefined) {
+        cleanUp = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
+      }
+      if (cleanUp === undefined) this.gone(slot)
+      else this.work.whenEnded(cleanUp, this.settings.destroyTimeout, () => this.gone(slot))
+    })
+  }
+
   /** The slot's resource is on its way out, and counts until it is {@link gone}. */
-  private leave(slot: Slot<A>): void {
+  leave(slot: Slot<A>): void {
     slot.phase = "closing"
     this.closing++
     this.group?.leaving(slot)
   }
 
   /** Ends a slot: there is room for another. */
-  private gone(slot: Slot<A>): void {
+  gone(slot: Slot<A>): void {
     this.closing--
     this.slots.delete(slot)
     this.group?.left(this)
-    if (this.state !== "open") return void this.checkTerminated()
+    if (this.state !== "open") return void this.ending.check()
     this.pump()
-    this.checkDeadlock(undefined)
+    this.deadlock?.check(undefined)
   }
 
   // -----------------------------------------------------------------------------
@@ -764,7 +770,7 @@ export class Core<A, E> {
 
   /** Lets go of all that nobody holds or waits for. */
   vacate(reason: CloseReason): void {
-    this.alarm.disarm()
+    this.deadlines.disarm()
     for (const slot of Array.from(this.slots)) {
       if (slot.phase === "creating") this.abandon(slot)
       else if (slot.phase === "busy") this.close(slot, reason)
@@ -789,9 +795,9 @@ export class Core<A, E> {
     if (this.events.noted) this.tell("Resized", { min, max })
     this.closeIdle(() => (this.live() > this.max ? "shrunk" : undefined))
     this.pump()
-    this.alarm.arm(this.nextDeadline())
-    this.settleWarmUps()
-    this.checkDeadlock(undefined)
+    this.deadlines.armNext()
+    this.warmUps.check()
+    this.deadlock?.check(undefined)
   }
 
   suspend(): void {
@@ -805,7 +811,7 @@ export class Core<A, E> {
     this.suspended = false
     if (this.events.noted) this.tell("Resumed", {})
     this.pump()
-    this.checkDeadlock(undefined)
+    this.deadlock?.check(undefined)
   }
 
   /** Keeps the slot for those who have it. */
@@ -825,239 +831,23 @@ export class Core<A, E> {
    * Calls `settle` once there are `min` resources, or with the first failure to create one. A caller that
    * gives up takes it out of `warmUps`.
    */
-  warmUp(settle: (result: Exit.Exit<void, E | PoolError>) => void): void {
+  warmUp(settle: Settle<E>): void {
     this.refillAt = 0
     this.warmUps.add(settle)
     this.pump()
-    this.settleWarmUps()
+    this.warmUps.check()
   }
 
-  private settleWarmUps(): void {
-    const isOpen = this.state === "open"
-    if (this.warmUps.size === 0 || (isOpen && this.live() - this.creating < this.min)) return
-    const result = isOpen ? Exit.void : Exit.fail(new PoolClosed({ pool: this.settings.name }))
-    for (const settle of this.takeWarmUps()) settle(result)
-  }
-
-  private takeWarmUps(): Array<(result: Exit.Exit<void, E | PoolError>) => void> {
-    const warmUps = Array.from(this.warmUps)
-    this.warmUps.clear()
-    return warmUps
-  }
-
-  // -----------------------------------------------------------------------------
-  // Closing
-  // -----------------------------------------------------------------------------
-
-  /**
-   * Turns everyone away, closes what is at rest, and waits for the borrowed until `closeTimeout`. Then the
-   * holders are interrupted, and what they have not given back after `destroyTimeout` is closed under them.
-   *
-   * What the closing fiber itself holds cannot come back before it goes on. If a body is to end that loan,
-   * the closer does not wait; if `Pool.release` is, the resource is closed now.
-   */
+  /** See {@link Shutdown.run}. */
   shutdown(closer: unknown): Effect.Effect<void> {
-    if (this.state === "open") this.beginShutdown(closer)
-    const own = Array.from(this.loans).filter((lease) => lease.fiber === closer)
-    const holds = own.some((lease) => lease.kind === "scoped")
-    for (const { slot } of own) {
-      const sharers = own.filter((lease) => lease.slot === slot && lease.kind === "manual")
-      if (slot?.phase === "ready" && sharers.length === slot.leases) this.close(slot, "poolClosed")
-    }
-    return holds ? Effect.void : Deferred.await(this.terminated)
-  }
-
-  private beginShutdown(closer: unknown): void {
-    const { closeTimeout, destroyTimeout, name } = this.settings
-    this.state = "closing"
-    this.alarm.stop()
-    if (this.onClosing !== undefined) this.work.detach(this.onClosing)
-    if (this.events.noted) this.tell("Closing", {})
-    for (const lease of this.line) this.fail(lease, Cause.fail(new PoolClosed({ pool: name })))
-    this.settleWarmUps()
-    for (const slot of Array.from(this.slots)) {
-      if (slot.phase === "creating") this.abandon(slot)
-      else if (slot.phase === "busy" || (slot.phase === "ready" && slot.leases === 0))
-        this.close(slot, "poolClosed")
-    }
-    if (this.checkTerminated() || closeTimeout === Infinity) return
-    this.stopForce = this.work.after(closeTimeout, () => {
-      for (const lease of Array.from(this.loans)) {
-        // Interrupting one may end the loan of another.
-        if (lease.state === "held" && lease.fiber !== closer) lease.fiber.interruptUnsafe()
-      }
-      if (this.isTerminated()) return
-      this.stopForce = this.work.after(destroyTimeout, () => {
-        for (const { slot } of Array.from(this.loans))
-          if (slot?.phase === "ready") this.close(slot, "poolClosed")
-      })
-    })
-  }
-
-  /** Stops a creation; its slot goes when the attempt has ended, or has taken too long to. */
-  private abandon(slot: Slot<A>): void {
-    // It is being started at this moment: see `create`.
-    if (slot.creator === undefined) return
-    const attempt = slot.creator
-    this.creating--
-    this.leave(slot)
-    attempt.interruptUnsafe()
-    const awaited = slot.straggler ?? attempt
-    this.work.whenEnded(awaited, this.settings.destroyTimeout, () => {
-      // It had just succeeded, and nothing else closes it.
-      const late = slot.scope
-      slot.scope = undefined
-      let cleanUp = slot.straggler === awaited ? undefined : slot.straggler
-      if (late !== undefined) {
-        cleanUp = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
-      }
-      if (cleanUp === undefined) this.gone(slot)
-      else this.work.whenEnded(cleanUp, this.settings.destroyTimeout, () => this.gone(slot))
-    })
-  }
-
-  private checkTerminated(): boolean {
-    if (this.state !== "closing" || this.slots.size > 0) return this.isTerminated()
-    this.state = "closed"
-    this.stopForce?.()
-    if (this.group === undefined) this.events.close()
-    Deferred.doneUnsafe(this.terminated, Exit.void)
-    return true
-  }
-
-  private isTerminated(): boolean {
-    return this.state === "closed"
-  }
-
-  // -----------------------------------------------------------------------------
-  // Time
-  // -----------------------------------------------------------------------------
-
-  private onAlarm(now: number): void {
-    if (this.state !== "open") return
-    this.expireWaiters(now)
-    this.reportLeaks(now)
-    this.sweepIdle(now)
-    if (this.refillAt !== 0 && isDue(this.refillAt, now)) this.refillAt = 0
-    this.confirmDeadlock(now)
-    this.pump()
-    this.alarm.arm(this.nextDeadline())
-  }
-
-  private nextDeadline(): number {
-    const { acquireTimeout, leakAfter } = this.settings
-    let next = this.refillAt === 0 ? Infinity : this.refillAt
-    if (this.line.head !== undefined) next = Math.min(next, this.line.head.since + acquireTimeout)
-    if (this.deadlock?.suspectedAt !== undefined)
-      next = Math.min(next, this.deadlock.suspectedAt + suspicionMillis)
-    if (leakAfter !== Infinity) {
-      for (const { leaksAt } of this.loans) {
-        if (leaksAt === undefined) continue
-        next = Math.min(next, leaksAt)
-        break
-      }
-    }
-    if (this.timed) {
-      for (const slot of this.shelf) if (slot.leases === 0) next = Math.min(next, this.idleDeadline(slot))
-    }
-    return next
-  }
-
-  /** When something is next due to happen to a resource at rest. */
-  private idleDeadline(slot: Slot<A>): number {
-    const { keepAlive, maxAge, maxIdle } = this.settings
-    let next = maxAge === Infinity ? Infinity : overAt(slot.maxAge, slot.createdAt)
-    if (maxIdle !== Infinity && this.live() > this.min) next = Math.min(next, overAt(maxIdle, slot.idleSince))
-    if (keepAlive !== Infinity) next = Math.min(next, slot.knownGoodAt + keepAlive)
-    return next
-  }
-
-  private sweepIdle(now: number): void {
-    const { keepAlive, maxAge, maxIdle } = this.settings
-    if (Math.min(maxAge, maxIdle) < Infinity) this.closeIdle((slot) => this.expiry(slot, now))
-    if (keepAlive === Infinity) return
-    for (const slot of this.shelf.atRest()) {
-      if (slot.list !== undefined && slot.leases === 0 && isDue(slot.knownGoodAt + keepAlive, now))
-        this.validate(slot, undefined)
-    }
-  }
-
-  private expireWaiters(now: number): void {
-    const waiting = this.line.size
-    let position = 1
-    for (const lease of this.line) {
-      if (!isDue(lease.since + this.settings.acquireTimeout, now)) break
-      const error = acquireTimeout(this, lease, position++, waiting, this.lastFailure)
-      this.totals.timeouts++
-      if (this.events.noted) {
-        this.tell("TimedOut", { fiber: lease.fiber.id, waited: now - lease.since, phase: error.phase })
-      }
-      this.fail(lease, Cause.fail(error))
-    }
-  }
-
-  private reportLeaks(now: number): void {
-    const { leakAfter, name } = this.settings
-    if (leakAfter === Infinity) return
-    for (const lease of this.loans) {
-      if (lease.leaksAt === undefined) continue
-      if (!isDue(lease.leaksAt, now)) break
-      const held = now - lease.leaksAt + leakAfter
-      lease.leaksAt = undefined
-      const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
-      const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
-      this.work.detach(Effect.logWarning(message, details))
-      if (this.events.noted) this.tell("Leaked", details)
-    }
-  }
-
-  // -----------------------------------------------------------------------------
-  // Deadlock
-  // -----------------------------------------------------------------------------
-
-  /** Called when `newcomer` has joined the line, or something else changed that may leave everyone stuck. */
-  private checkDeadlock(newcomer: Lease<A, E> | undefined): void {
-    const deadlock = this.deadlock
-    if (deadlock === undefined || !this.isStuck(deadlock)) return
-    if (newcomer !== undefined && deadlock.isCertain(newcomer)) return this.breakDeadlock(newcomer, true)
-    if (deadlock.suspectedAt !== undefined) return
-    deadlock.suspectedAt = this.work.now()
-    this.alarm.arm(deadlock.suspectedAt + suspicionMillis)
-  }
-
-  /** Whether nothing that exists can come back, and nothing can be created. */
-  private isStuck(deadlock: Deadlock<A, E>): boolean {
-    const isFull = this.max > 0 && this.slots.size >= this.max
-    const isMoving = this.suspended || this.idle + this.creating + this.busy + this.closing > 0
-    return deadlock.allStuck && isFull && !isMoving
-  }
-
-  private confirmDeadlock(now: number): void {
-    const deadlock = this.deadlock
-    if (deadlock?.suspectedAt === undefined || !isDue(deadlock.suspectedAt + suspicionMillis, now)) return
-    deadlock.suspectedAt = undefined
-    const newest = this.isStuck(deadlock) ? deadlock.newest() : undefined
-    if (newest === undefined) return
-    this.breakDeadlock(newest, false)
-    this.checkDeadlock(undefined)
-  }
-
-  private breakDeadlock(lease: Lease<A, E>, certain: boolean): void {
-    const error = new WouldDeadlock({
-      pool: this.settings.name,
-      max: this.max,
-      holders: this.loans.size,
-      certain
-    })
-    if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
-    this.fail(lease, Cause.fail(error))
+    return this.ending.run(closer)
   }
 
   // -----------------------------------------------------------------------------
   // Telling
   // -----------------------------------------------------------------------------
 
-  private tell<Tag extends Parameters<Events["tell"]>[1]>(tag: Tag, fields: EventFields<Tag>): void {
+  tell<Tag extends Parameters<Events["tell"]>[1]>(tag: Tag, fields: EventFields<Tag>): void {
     this.events.tell(this.settings.name, tag, fields)
   }
 

@@ -1,10 +1,13 @@
+import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import type * as Fiber from "effect/Fiber"
+import { WouldDeadlock } from "../PoolError.ts"
+import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
-import type { List } from "./list.ts"
+import { isDue } from "./work.ts"
 
 /** How long every holder's family must have stood in line, and nothing come back, to be called a deadlock. */
-export const suspicionMillis = 5_000
+const suspicionMillis = 5_000
 
 // -----------------------------------------------------------------------------
 // Families
@@ -70,16 +73,12 @@ export class Deadlock<A, E> {
   /** Loans whose family has someone in line. */
   private stuck = 0
   /** Since when all loans have been stuck, without one coming back. */
-  suspectedAt: number | undefined = undefined
+  private suspectedAt: number | undefined = undefined
 
-  private readonly pool: object
-  private readonly loans: List<Lease<A, E>>
-  private readonly line: List<Lease<A, E>>
+  private readonly core: Core<A, E>
 
-  constructor(pool: object, loans: List<Lease<A, E>>, line: List<Lease<A, E>>) {
-    this.pool = pool
-    this.loans = loans
-    this.line = line
+  constructor(core: Core<A, E>) {
+    this.core = core
   }
 
   joined(waiter: Lease<A, E>): void {
@@ -104,23 +103,63 @@ export class Deadlock<A, E> {
     this.stuck--
   }
 
-  /** Whether no loan can come back, as long as what waits goes on waiting. */
-  get allStuck(): boolean {
-    return this.loans.size > 0 && this.stuck === this.loans.size
+  /** Called when `newcomer` has joined the line, or something else changed that may leave everyone stuck. */
+  check(newcomer: Lease<A, E> | undefined): void {
+    if (!this.isStuck()) return
+    if (newcomer !== undefined && this.isCertain(newcomer)) return this.break(newcomer, true)
+    if (this.suspectedAt !== undefined) return
+    this.suspectedAt = this.core.work.now()
+    this.core.deadlines.arm(this.confirmAt)
+  }
+
+  /** When a suspicion is to be confirmed; `Infinity` without one. */
+  get confirmAt(): number {
+    return this.suspectedAt === undefined ? Infinity : this.suspectedAt + suspicionMillis
+  }
+
+  /** Fails the newest if a suspicion has lasted for long enough. */
+  confirm(now: number): void {
+    if (!isDue(this.confirmAt, now)) return
+    this.suspectedAt = undefined
+    const newest = this.isStuck() ? this.newest() : undefined
+    if (newest === undefined) return
+    this.break(newest, false)
+    this.check(undefined)
+  }
+
+  private break(lease: Lease<A, E>, certain: boolean): void {
+    const { core } = this
+    const error = new WouldDeadlock({
+      pool: core.settings.name,
+      max: core.max,
+      holders: core.loans.size,
+      certain
+    })
+    if (core.events.noted) core.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
+    core.fail(lease, Cause.fail(error))
+  }
+
+  /** Whether no loan can come back as long as what waits goes on waiting, and nothing can be created. */
+  private isStuck(): boolean {
+    const { busy, closing, creating, idle, loans, max, slots, suspended } = this.core
+    const allWait = loans.size > 0 && this.stuck === loans.size
+    const isFull = max > 0 && slots.size >= max
+    const isMoving = suspended || idle + creating + busy + closing > 0
+    return allWait && isFull && !isMoving
   }
 
   /** Whether `newcomer`, who has just joined the line, has made the deadlock certain. */
-  isCertain(newcomer: Lease<A, E>): boolean {
+  private isCertain(newcomer: Lease<A, E>): boolean {
     if (newcomer.behind?.some((loan) => loan.fiber === newcomer.fiber) !== true) return false
     const waiting = new Set<unknown>()
-    for (const lease of this.line) waiting.add(lease.fiber)
-    for (const loan of this.loans) if (!waiting.has(loan.fiber)) return false
+    for (const lease of this.core.line) waiting.add(lease.fiber)
+    for (const loan of this.core.loans) if (!waiting.has(loan.fiber)) return false
     return true
   }
 
   /** The newest in line whose family has a loan. */
-  newest(): Lease<A, E> | undefined {
-    let newest = this.line.tail
+  private newest(): Lease<A, E> | undefined {
+    let newest = this.core.line.tail
     while (newest !== undefined && newest.behind === undefined) newest = newest.previous
     return newest
   }
@@ -130,7 +169,7 @@ export class Deadlock<A, E> {
     let loans: Array<Lease<any, any>> | undefined
     for (let loan = fiber.getRef(Holding); loan !== undefined; loan = loan.outer) {
       // Any fiber may end a loan that `Pool.release` ends: such a one is never stuck.
-      if (loan.pool !== this.pool || loan.state !== "held" || loan.kind === "manual") continue
+      if (loan.pool !== this.core || loan.state !== "held" || loan.kind === "manual") continue
       if (loans === undefined) loans = [loan]
       else loans.push(loan)
     }

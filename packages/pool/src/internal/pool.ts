@@ -211,7 +211,7 @@ const getInLine = <A, E>(
 
 export const acquire = <A, E>(core: Core<A, E>): Effect.Effect<A, E | PoolError> =>
   borrow(core, "manual", (lease) => {
-    core.lentManually(lease)
+    core.manual.add(lease)
     return Effect.succeed(lease.slot!.value)
   })
 
