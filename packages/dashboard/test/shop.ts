@@ -9,15 +9,23 @@ type Loads = Effect.Effect<unknown, unknown, Scope.Scope>
 const between = (from: number, to: number): Effect.Effect<Duration.Duration> =>
   Effect.map(Random.nextBetween(from, to), Duration.millis)
 
-const pause = (from: number, to: number): Effect.Effect<void> => Effect.flatMap(between(from, to), Effect.sleep)
+const pause = (from: number, to: number): Effect.Effect<void> =>
+  Effect.flatMap(between(from, to), Effect.sleep)
 
 /** `n` fibers that ask again and again, with a rest in between; what fails is somebody else's concern. */
-const visitors = (n: number, rest: readonly [number, number], visit: (i: number) => Effect.Effect<unknown, unknown>) =>
+const visitors = (
+  n: number,
+  rest: readonly [number, number],
+  visit: (i: number) => Effect.Effect<unknown, unknown>
+) =>
   Effect.forEach(
     Array.from({ length: n }, (_, i) => i),
     (i) =>
       Effect.forkScoped(
-        Effect.andThen(pause(0, rest[1]), Effect.forever(Effect.andThen(Effect.exit(visit(i)), pause(...rest))))
+        Effect.andThen(
+          pause(0, rest[1]),
+          Effect.forever(Effect.andThen(Effect.exit(visit(i)), pause(...rest)))
+        )
       ),
     { discard: true }
   )
@@ -67,14 +75,23 @@ const database = (leaks: number, begin: Duration.Input, apart: Duration.Input): 
   })
 
 const cache: Loads = Effect.gen(function* () {
-  const pool = yield* connections({ name: "app/Cache", acquire: connect(2, 6), min: 4, max: 24, order: "lifo" })
-  yield* visitors(30, [15, 60], () =>
-    Pool.use(pool, () => pause(1, 4)).pipe(Effect.withSpan("cache.get"))
-  )
+  const pool = yield* connections({
+    name: "app/Cache",
+    acquire: connect(2, 6),
+    min: 4,
+    max: 24,
+    order: "lifo"
+  })
+  yield* visitors(30, [15, 60], () => Pool.use(pool, () => pause(1, 4)).pipe(Effect.withSpan("cache.get")))
 })
 
 const search: Loads = Effect.gen(function* () {
-  const pool = yield* Pool.make({ name: "search/Sessions", acquire: connect(30, 60), max: 8, maxIdle: "5 seconds" })
+  const pool = yield* Pool.make({
+    name: "search/Sessions",
+    acquire: connect(30, 60),
+    max: 8,
+    maxIdle: "5 seconds"
+  })
   yield* visitors(6, [40, 260], () =>
     Pool.use(pool, () => pause(30, 160)).pipe(Effect.withSpan("search.query"))
   )
@@ -82,12 +99,21 @@ const search: Loads = Effect.gen(function* () {
 
 const mail: Loads = Effect.gen(function* () {
   const pool = yield* Pool.make({ name: "mail/Smtp", acquire: connect(80, 140), max: 4, maxUses: 12 })
-  yield* visitors(3, [200, 900], () => Pool.use(pool, () => pause(60, 220)).pipe(Effect.withSpan("mail.send")))
+  yield* visitors(3, [200, 900], () =>
+    Pool.use(pool, () => pause(60, 220)).pipe(Effect.withSpan("mail.send"))
+  )
 })
 
 const browsers: Loads = Effect.gen(function* () {
-  const pool = yield* Pool.make({ name: "invoices/Browsers", acquire: connect(300, 500), size: 3, maxUses: 40 })
-  yield* visitors(2, [300, 1500], () => Pool.use(pool, () => pause(400, 900)).pipe(Effect.withSpan("invoice.print")))
+  const pool = yield* Pool.make({
+    name: "invoices/Browsers",
+    acquire: connect(300, 500),
+    size: 3,
+    maxUses: 40
+  })
+  yield* visitors(2, [300, 1500], () =>
+    Pool.use(pool, () => pause(400, 900)).pipe(Effect.withSpan("invoice.print"))
+  )
 })
 
 const hosts: Loads = Effect.gen(function* () {
@@ -99,7 +125,9 @@ const hosts: Loads = Effect.gen(function* () {
   })
   const names = ["api.parcel.example", "rates.example", "tax.example", "stock.example"]
   yield* visitors(14, [60, 240], (i) =>
-    KeyedPool.use(pool, names[i % names.length] ?? "", () => pause(25, 120)).pipe(Effect.withSpan("http.request"))
+    KeyedPool.use(pool, names[i % names.length] ?? "", () => pause(25, 120)).pipe(
+      Effect.withSpan("http.request")
+    )
   )
 })
 
@@ -113,12 +141,16 @@ const payments: Loads = Effect.gen(function* () {
 
 const uploads: Loads = Effect.gen(function* () {
   const tokens = yield* TokenPool.make({ name: "uploads/Slots", max: 16 })
-  yield* visitors(9, [100, 500], () => TokenPool.withToken(tokens, pause(120, 700)).pipe(Effect.withSpan("upload.store")))
+  yield* visitors(9, [100, 500], () =>
+    TokenPool.withToken(tokens, pause(120, 700)).pipe(Effect.withSpan("upload.store"))
+  )
 })
 
 const warehouse: Loads = Effect.gen(function* () {
   const pool = yield* connections({ name: "warehouse/Replica", acquire: connect(20, 50), min: 1, max: 6 })
-  yield* visitors(3, [300, 900], () => Pool.use(pool, () => pause(40, 200)).pipe(Effect.withSpan("stock.count")))
+  yield* visitors(3, [300, 900], () =>
+    Pool.use(pool, () => pause(40, 200)).pipe(Effect.withSpan("stock.count"))
+  )
 })
 
 const spin = (millis: number): number => {
@@ -137,10 +169,16 @@ const images: Loads = Effect.gen(function* () {
     )
   )
   return yield* Effect.never
-}).pipe(Effect.provide(NodeThreads.layer({ name: "images/Threads", min: 2, max: 4 })), (_) => Effect.forkScoped(_))
+}).pipe(Effect.provide(NodeThreads.layer({ name: "images/Threads", min: 2, max: 4 })), (_) =>
+  Effect.forkScoped(_)
+)
 
 /** Opens the pools and keeps them busy until the scope closes. */
-export const shop = (leaks: { readonly count: number; readonly begin: Duration.Input; readonly apart: Duration.Input }): Loads =>
+export const shop = (leaks: {
+  readonly count: number
+  readonly begin: Duration.Input
+  readonly apart: Duration.Input
+}): Loads =>
   Effect.all(
     [
       database(leaks.count, leaks.begin, leaks.apart),

@@ -23,7 +23,10 @@ const titles: Readonly<Record<Action, string>> = {
 }
 
 /** Buttons for what this pool can be told. `poolNow` is the pool as it is when somebody asks, if it is still there. */
-export const buttons = (actions: ReadonlyArray<Action>, poolNow: () => Pool | undefined): ReadonlyArray<HTMLElement> =>
+export const buttons = (
+  actions: ReadonlyArray<Action>,
+  poolNow: () => Pool | undefined
+): ReadonlyArray<HTMLElement> =>
   actions.map((action) => {
     const button = h("button", { type: "button", class: "plain", "data-action": action }, labels[action])
     button.addEventListener("click", () => {
@@ -42,7 +45,13 @@ export const isPointless = (action: string | undefined, { idle, state }: Figures
   state === "closed"
 
 const confirm = (action: Action, pool: Pool): void => {
-  const title = h("h2", { id: "confirm-title" }, `${titles[action]} `, h("span", { class: "quoted" }, pool.id), "?")
+  const title = h(
+    "h2",
+    { id: "confirm-title" },
+    `${titles[action]} `,
+    h("span", { class: "quoted" }, pool.id),
+    "?"
+  )
   const words = h("p", { id: "confirm-words" })
   const limits = action === "resize" ? new LimitInputs(pool) : undefined
   const say = (): void => {
@@ -52,9 +61,19 @@ const confirm = (action: Action, pool: Pool): void => {
   limits?.element.addEventListener("input", say)
   const cancel = h("button", { type: "button", class: "plain" }, "Cancel")
   const go = h("button", { type: "submit", class: "strong", autofocus: limits === undefined }, labels[action])
-  const form = h("form", { method: "dialog" }, title, ...(limits === undefined ? [] : [limits.element]), words)
+  const form = h(
+    "form",
+    { method: "dialog" },
+    title,
+    ...(limits === undefined ? [] : [limits.element]),
+    words
+  )
   form.append(h("div", { class: "buttons" }, cancel, go))
-  const dialog = h("dialog", { "aria-labelledby": "confirm-title", "aria-describedby": "confirm-words" }, form)
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "confirm-title", "aria-describedby": "confirm-words" },
+    form
+  )
   cancel.addEventListener("click", () => dialog.close())
   dialog.addEventListener("close", () => dialog.remove())
   form.addEventListener("submit", () => void act(action, pool.id, limits?.value ?? {}))
@@ -70,7 +89,14 @@ class LimitInputs {
 
   constructor({ figures: { max, min }, kind }: Pool) {
     const input = (name: string, value: number, least: number, autofocus: boolean) =>
-      h("input", { type: "number", name, value: value < 0 ? "" : String(value), min: String(least), step: "1", autofocus })
+      h("input", {
+        type: "number",
+        name,
+        value: value < 0 ? "" : String(value),
+        min: String(least),
+        step: "1",
+        autofocus
+      })
     this.min = input("min", min, 0, false)
     this.max = input("max", max, 0, true)
     this.element = h("div", { class: "limits" }, h("label", {}, "At most", this.max))
@@ -110,12 +136,16 @@ const consequence = (action: Action, pool: Pool, limits: Limits | undefined): st
   }
 }
 
-const resized = ({ figures: { idle, max, min, pending, size, used }, kind }: Pool, limits: Limits): string => {
+const resized = (
+  { figures: { idle, max, min, pending, size, used }, kind }: Pool,
+  limits: Limits
+): string => {
   const one = noun[kind]
   const to = limits.max ?? max
   const least = limits.min ?? min
   if (to >= 0 && least > to) return `At least ${count(least)} and at most ${count(to)}: that cannot be.`
-  if (to === max && least === min) return `As it is now: at least ${count(min)}, at most ${max < 0 ? "any number" : count(max)}.`
+  if (to === max && least === min)
+    return `As it is now: at least ${count(min)}, at most ${max < 0 ? "any number" : count(max)}.`
   const excess = size - to
   const ends = `From now on at least ${several(least, one)} ${least === 1 ? "is" : "are"} kept, and at most ${count(to)} may exist.`
   if (kind === "tokens") {
@@ -123,7 +153,8 @@ const resized = ({ figures: { idle, max, min, pending, size, used }, kind }: Poo
       ? `From now on ${several(to, one)} may be on loan at once.`
       : `From now on ${several(to, one)} may be on loan at once: the next loan is made when ${count(used - to)} more than that have come back.`
   }
-  if (excess <= 0) return pending > 0 && to > max ? `${ends} Those in line are served with what is new.` : ends
+  if (excess <= 0)
+    return pending > 0 && to > max ? `${ends} Those in line are served with what is new.` : ends
   const atOnce = Math.min(excess, idle)
   const later = excess - atOnce
   return (

@@ -17,7 +17,10 @@ export class Banner {
     const all = [...pools]
     const ill = all
       .filter(({ figures }) => figures.level !== "ok")
-      .toSorted((a, b) => severity(a.figures.level) - severity(b.figures.level) || b.figures.pending - a.figures.pending)
+      .toSorted(
+        (a, b) =>
+          severity(a.figures.level) - severity(b.figures.level) || b.figures.pending - a.figures.pending
+      )
     const named = ill.slice(0, maxNamed)
     const key = JSON.stringify([
       all.length,
@@ -29,7 +32,8 @@ export class Banner {
     const level: Level = named[0]?.figures.level ?? "ok"
     this.element.dataset["level"] = all.length === 0 ? "none" : level
     if (named.length === 0) this.element.replaceChildren(nothingIll(all.length))
-    else this.element.replaceChildren(...named.map((pool) => report(pool, level)), ...rest(ill.slice(maxNamed)))
+    else
+      this.element.replaceChildren(...named.map((pool) => report(pool, level)), ...rest(ill.slice(maxNamed)))
   }
 }
 

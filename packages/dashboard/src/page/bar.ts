@@ -31,7 +31,8 @@ export class Bar {
 const percent = (part: number, whole: number): string => `${((100 * part) / whole).toFixed(3)}%`
 
 /** `8 / 10`, where there is a limit. */
-export const useOf = ({ max, used }: Figures): string => (max < 0 ? count(used) : `${count(used)} / ${count(max)}`)
+export const useOf = ({ max, used }: Figures): string =>
+  max < 0 ? count(used) : `${count(used)} / ${count(max)}`
 
 /** What is left over after what is in use. */
 export const othersOf = ({ closing, creating, idle }: Figures): string =>

@@ -147,7 +147,8 @@ class Panel {
 
   resize(): void {
     const width = this.plot.clientWidth
-    if (this.uplot !== undefined && width > 0 && width !== this.uplot.width) this.uplot.setSize({ width, height })
+    if (this.uplot !== undefined && width > 0 && width !== this.uplot.width)
+      this.uplot.setSize({ width, height })
   }
 
   render(samples: ReadonlyArray<Sample>): void {
@@ -155,7 +156,9 @@ class Panel {
     this.uplot?.setData(this.data())
     this.renderLegend(this.uplot?.cursor.idx ?? undefined)
     const last = samples.at(-1)
-    const now = this.chart.series.map((_) => `${_.label} ${this.text(last === undefined ? null : _.value(last))}`)
+    const now = this.chart.series.map(
+      (_) => `${_.label} ${this.text(last === undefined ? null : _.value(last))}`
+    )
     this.plot.setAttribute("aria-label", `${this.chart.title}, now: ${now.join(", ")}`)
   }
 
@@ -207,7 +210,14 @@ class Panel {
         { ...axis, grid: { show: false }, space: 76, size: 24, values: timeOfDay },
         this.chart.scale === "time"
           ? { ...axis, grid, size: 52, splits: timeSplits, values: (_, splits) => splits.map(timeLabel) }
-          : { ...axis, grid, size: 40, space: 24, incrs: wholeSteps, values: (_, splits) => splits.map(countLabel) }
+          : {
+              ...axis,
+              grid,
+              size: 40,
+              space: 24,
+              incrs: wholeSteps,
+              values: (_, splits) => splits.map(countLabel)
+            }
       ],
       series: [{}, ...this.chart.series.map((_) => looks[_.look](colour(_.colour)))]
     }
@@ -230,7 +240,13 @@ const looks: Readonly<Record<Series["look"], (colour: string) => uPlot.Series>> 
   dotted: (colour) => ({ stroke: colour, width: 1.5, dash: [2, 3], points: { show: false } }),
   bars: (colour) => {
     const paths = uPlot.paths.bars?.({ size: [0.8, 6, 2] })
-    return { stroke: colour, fill: colour, width: 0, points: { show: false }, ...(paths === undefined ? {} : { paths }) }
+    return {
+      stroke: colour,
+      fill: colour,
+      width: 0,
+      points: { show: false },
+      ...(paths === undefined ? {} : { paths })
+    }
   }
 }
 
@@ -286,7 +302,10 @@ const marks: ReadonlyArray<readonly [ms: number, label: string]> = [
   [99_999_999, "1 d"]
 ]
 
-const rangeOfTimes = (_: uPlot, __: number | null, max: number | null): [number, number] => [0, Math.max(2.1, (max ?? 0) + 0.3)]
+const rangeOfTimes = (_: uPlot, __: number | null, max: number | null): [number, number] => [
+  0,
+  Math.max(2.1, (max ?? 0) + 0.3)
+]
 
 const timeSplits = (_: uPlot, __: number, ___: number, max: number): Array<number> =>
   marks.map(([ms]) => Math.log10(1 + ms)).filter((split) => split <= max)

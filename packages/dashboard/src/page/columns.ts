@@ -50,7 +50,13 @@ export const columns: ReadonlyArray<Column> = [
     size: (_) => _.longestHeld,
     text: (_) => longest(_.longestHeld)
   },
-  { key: "rate", title: "Borrows/s", hint: "Borrows each second", size: (_) => _.rate, text: (_) => rate(_.rate) },
+  {
+    key: "rate",
+    title: "Borrows/s",
+    hint: "Borrows each second",
+    size: (_) => _.rate,
+    text: (_) => rate(_.rate)
+  },
   {
     key: "wait99",
     title: "Wait p99",
@@ -85,14 +91,23 @@ export const worstFirst: Sort = { key: undefined, down: true }
 
 const collator = new Intl.Collator("en", { numeric: true })
 
+/** The place of each pool among all by its name. Names stay as they are: figures alone are compared at each change. */
+export const placesByName = (ids: Iterable<string>): ReadonlyMap<string, number> =>
+  new Map([...ids].toSorted(collator.compare).map((id, place) => [id, place]))
+
 /** Sorts by a column; those that are equal by level, and then by name. */
-export const comparison = ({ down, key }: Sort): ((a: Pool, b: Pool) => number) => {
+export const comparison = (
+  { down, key }: Sort,
+  places: ReadonlyMap<string, number>
+): ((a: Pool, b: Pool) => number) => {
   const column = columns.find((_) => _.key === key)
   const sign = down ? -1 : 1
-  const byName = (a: Pool, b: Pool): number => collator.compare(a.id, b.id)
-  const byLevel = (a: Pool, b: Pool): number => severity(a.figures.level) - severity(b.figures.level) || byName(a, b)
+  const byName = (a: Pool, b: Pool): number => (places.get(a.id) ?? 0) - (places.get(b.id) ?? 0)
+  const byLevel = (a: Pool, b: Pool): number =>
+    severity(a.figures.level) - severity(b.figures.level) || byName(a, b)
   if (column === undefined) return byLevel
   const { size } = column
+  // Downwards in a list of names is from A to Z.
   if (size === undefined) return (a, b) => -sign * byName(a, b)
   return (a, b) => sign * (size(a.figures) - size(b.figures)) || byLevel(a, b)
 }

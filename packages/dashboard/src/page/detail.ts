@@ -69,10 +69,10 @@ export class Detail {
     if (id === undefined || state.whole === undefined) return
     const pool = state.pools.get(id)
     if (pool === undefined) return this.showMissing(id)
-    const isNew = this.view === undefined || this.view.pool.kind !== pool.kind || dirty.focus === "other"
-    const view = this.view !== undefined && !isNew ? this.view : this.show(pool)
-    if (isNew || dirty.figures.has(id)) view.renderFigures(pool.figures)
-    if (isNew || dirty.focus !== "same") view.renderFocus(pool.figures)
+    const before = this.view
+    const view = before !== undefined && isAsMade(before.pool, pool) ? before : this.show(pool)
+    if (view !== before || dirty.figures.has(id)) view.renderFigures(pool.figures)
+    if (view !== before || dirty.focus !== "same") view.renderFocus(pool.figures)
   }
 
   /** Lets the clocks of loans and waits go on. */
@@ -85,30 +85,39 @@ export class Detail {
   }
 
   private show(pool: Pool): View {
-    // What had the focus of the keyboard keeps it: the buttons are the same ones, by their names.
-    const held = document.activeElement
-    const wanted = held instanceof HTMLElement && this.root.contains(held) ? held.dataset["action"] ?? "title" : undefined
     this.view?.stop()
     const view = new View(pool, this.state)
     this.view = view
     this.root.replaceChildren(...view.elements)
     view.start()
-    if (wanted !== undefined) this.root.querySelector<HTMLElement>(`[data-action="${wanted}"]`)?.focus({ preventScroll: true })
     return view
   }
 
   private showMissing(id: string): void {
-    if (this.root.dataset["missing"] === id && this.root.firstElementChild !== null && this.view === undefined) return
+    if (
+      this.root.dataset["missing"] === id &&
+      this.root.firstElementChild !== null &&
+      this.view === undefined
+    )
+      return
     this.view?.stop()
     this.view = undefined
     this.root.dataset["missing"] = id
     this.root.replaceChildren(
       back(),
-      h("h1", { tabindex: "-1", "data-action": "title" }, id),
-      h("p", { class: "note" }, "There is no such pool now. It may have been closed, or not have been made yet.")
+      h("h1", { tabindex: "-1" }, id),
+      h(
+        "p",
+        { class: "note" },
+        "There is no such pool now. It may have been closed, or not have been made yet."
+      )
     )
   }
 }
+
+/** Whether all that does not change of a pool is the same: another one may have taken its name. */
+const isAsMade = (a: Pool, b: Pool): boolean =>
+  a === b || JSON.stringify([a.kind, a.options, a.actions]) === JSON.stringify([b.kind, b.options, b.actions])
 
 const back = (): HTMLElement => h("a", { href: "#/", class: "back" }, icon("back"), "All pools")
 
@@ -148,14 +157,16 @@ class View {
       h(
         "div",
         { class: "title" },
-        h("h1", { tabindex: "-1", "data-action": "title" }, id),
+        h("h1", { tabindex: "-1" }, id),
         h("span", { class: "kind" }, kindWord[kind]),
         h("span", { class: "level" }, this.levelIcon, this.level.element),
         this.stateBadge.element
       )
     )
     if (this.actions.length > 0) {
-      this.head.append(h("div", { class: "actions", role: "group", "aria-label": "Actions" }, ...this.actions))
+      this.head.append(
+        h("div", { class: "actions", role: "group", "aria-label": "Actions" }, ...this.actions)
+      )
     }
     const use = h("div", { class: "inuse wide" }, this.bar.element, this.others.element)
     const figures = h("dl", { class: "strip" })
@@ -170,7 +181,12 @@ class View {
       this.charts.element,
       h("div", { class: "halves" }, this.leases.element, this.waiters.element),
       ...(isThreads ? [this.threads.element] : []),
-      h("div", { class: "halves events" }, this.events.element, h("div", { class: "stack" }, ...reasons.map((_) => _.element)))
+      h(
+        "div",
+        { class: "halves events" },
+        this.events.element,
+        h("div", { class: "stack" }, ...reasons.map((_) => _.element))
+      )
     ]
   }
 
@@ -200,7 +216,8 @@ class View {
     this.stateBadge.set(state)
     setHidden(this.stateBadge.element, state === "open")
     for (const button of this.actions) {
-      if (button instanceof HTMLButtonElement) button.disabled = isPointless(button.dataset["action"], figures)
+      if (button instanceof HTMLButtonElement)
+        button.disabled = isPointless(button.dataset["action"], figures)
     }
     const key = JSON.stringify([level, matter, remedy])
     if (key !== this.reported) {
@@ -211,6 +228,7 @@ class View {
     }
     this.bar.render(figures)
     this.others.set(othersOf(figures))
+    setHidden(this.others.element, othersOf(figures) === "")
     for (const { isHot, text, words } of this.strip) {
       words.set(text(figures))
       setAttribute(words.element, "data-tone", isHot?.(figures) === true ? "hot" : "plain")

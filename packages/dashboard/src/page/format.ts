@@ -14,7 +14,8 @@ export const count = (n: number): string => whole.format(n)
 export const some = (n: number): string => (n === 0 ? none : whole.format(n))
 
 /** `3.2` each second, `1,204` */
-export const rate = (n: number): string => (n === 0 ? none : n < 10 ? oneDigit.format(n) : whole.format(Math.round(n)))
+export const rate = (n: number): string =>
+  n === 0 ? none : n < 10 ? oneDigit.format(n) : whole.format(Math.round(n))
 
 /** `0.4 ms`, `340 ms`, `4.2 s`, `3 min 12 s`, `2 h 5 min`, `3 d 4 h` */
 export const duration = (ms: number): string => {
@@ -52,4 +53,5 @@ export const bytes = (n: number): string =>
   n < 1e6 ? `${Math.round(n / 1e3)} kB` : n < 1e9 ? `${Math.round(n / 1e6)} MB` : `${(n / 1e9).toFixed(1)} GB`
 
 /** `1 pool`, `2 pools` */
-export const several = (n: number, one: string, more: string = `${one}s`): string => `${count(n)} ${n === 1 ? one : more}`
+export const several = (n: number, one: string, more: string = `${one}s`): string =>
+  `${count(n)} ${n === 1 ? one : more}`

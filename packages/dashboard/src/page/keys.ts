@@ -16,7 +16,8 @@ export const bindKeys = (commands: Commands): void => {
     if (altKey || ctrlKey || metaKey || event.defaultPrevented) return
     if (document.querySelector("dialog[open]") !== null) return
     const isTyping = takesText(target)
-    const command = key === "Escape" ? () => commands.escape(isTyping) : commandOf(key, target, commands, help)
+    const command =
+      key === "Escape" ? () => commands.escape(isTyping) : commandOf(key, target, commands, help)
     if (command === undefined) return
     event.preventDefault()
     command()

@@ -52,7 +52,9 @@ const tick = (): void => {
   drawConnection()
   if (whole === undefined || document.hidden) return
   const { node, pid, startedAt, title } = whole.process
-  process.set(`${title} · process ${pid} · Node ${node} · up ${duration(Math.max(1000, state.now - startedAt))}`)
+  process.set(
+    `${title} · process ${pid} · Node ${node} · up ${duration(Math.max(1000, state.now - startedAt))}`
+  )
   if (!paused && connection.is === "live" && !isSilent()) detail.tick()
 }
 

@@ -1,6 +1,6 @@
 // All pools, the worst first: found by name and kind, sorted by any column.
 import { Banner } from "./banner.ts"
-import { columns, comparison, type Sort, worstFirst } from "./columns.ts"
+import { columns, comparison, placesByName, type Sort, worstFirst } from "./columns.ts"
 import { h, icon, setAttribute, setHidden } from "./dom.ts"
 import { count, several } from "./format.ts"
 import { Row } from "./row.ts"
@@ -32,18 +32,33 @@ export class Overview {
   private readonly shown = h("p", { class: "shown", role: "status" })
   private readonly nothing = h("p", { class: "note", hidden: true }, "No pool fits the filter.")
   private sort: Sort = worstFirst
+  /** Of all pools there are. */
+  private places: ReadonlyMap<string, number> = new Map()
 
   constructor(root: HTMLElement, state: State) {
     this.root = root
     this.state = state
-    for (const { key, title } of [{ key: "", title: "Worst first" }, ...columns.filter((_) => _.key !== "level")]) {
+    for (const { key, title } of [
+      { key: "", title: "Worst first" },
+      ...columns.filter((_) => _.key !== "level")
+    ]) {
       this.order.append(h("option", { value: key }, title))
     }
     this.restore()
-    const find = h("label", { class: "find" }, icon("search"), this.search, h("kbd", { "aria-hidden": "true" }, "/"))
+    const find = h(
+      "label",
+      { class: "find" },
+      icon("search"),
+      this.search,
+      h("kbd", { "aria-hidden": "true" }, "/")
+    )
     const table = h("div", { role: "table", class: "pools", "aria-label": "Pools" })
     table.append(
-      h("div", { role: "rowgroup" }, h("div", { role: "row", class: "head" }, ...this.headers.map((_) => _.cell))),
+      h(
+        "div",
+        { role: "rowgroup" },
+        h("div", { role: "row", class: "head" }, ...this.headers.map((_) => _.cell))
+      ),
       this.body
     )
     root.append(
@@ -61,6 +76,7 @@ export class Overview {
     const { pools } = this.state
     if (dirty.list) {
       for (const [id, row] of this.rows) if (pools.get(id)?.kind !== row.kind) this.drop(id, row)
+      this.places = placesByName(pools.keys())
       this.renderKinds()
     }
     for (const id of dirty.figures) {
@@ -139,8 +155,10 @@ export class Overview {
     const wanted = this.search.value.trim().toLowerCase()
     const kind = this.kind.value
     const fitting = [...pools.values()]
-      .filter((_) => (kind === "" || _.kind === kind) && (wanted === "" || _.id.toLowerCase().includes(wanted)))
-      .toSorted(comparison(this.sort))
+      .filter(
+        (_) => (kind === "" || _.kind === kind) && (wanted === "" || _.id.toLowerCase().includes(wanted))
+      )
+      .toSorted(comparison(this.sort, this.places))
     const held = document.activeElement
     let cursor = this.body.firstElementChild
     for (const pool of fitting) {
@@ -164,7 +182,8 @@ export class Overview {
     }
     this.renderSort()
     const all = pools.size
-    const text = fitting.length === all ? several(all, "pool") : `${count(fitting.length)} of ${several(all, "pool")}`
+    const text =
+      fitting.length === all ? several(all, "pool") : `${count(fitting.length)} of ${several(all, "pool")}`
     if (this.shown.textContent !== text) this.shown.textContent = text
     setHidden(this.nothing, fitting.length > 0 || all === 0)
   }
@@ -216,7 +235,8 @@ export class Overview {
       const kept = JSON.parse(sessionStorage.getItem(key) ?? "{}")
       if (typeof kept.search === "string") this.search.value = kept.search
       if (typeof kept.kind === "string") this.kind.dataset["wanted"] = kept.kind
-      if (columns.some((_) => _.key === kept.sort?.key)) this.sort = { key: kept.sort.key, down: kept.sort.down === true }
+      if (columns.some((_) => _.key === kept.sort?.key))
+        this.sort = { key: kept.sort.key, down: kept.sort.down === true }
     } catch {
       // As above.
     }
@@ -233,6 +253,10 @@ const nextSort = (sort: Sort, key: string): Sort => {
 const header = (column: (typeof columns)[number]) => {
   const button = h("button", { type: "button", title: column.hint }, column.title)
   const kind = column.text === undefined ? "" : "number"
-  const cell = h("div", { role: "columnheader", class: `${kind} ${column.key}`.trim(), "aria-sort": "none" }, button)
+  const cell = h(
+    "div",
+    { role: "columnheader", class: `${kind} ${column.key}`.trim(), "aria-sort": "none" },
+    button
+  )
   return { button, cell, column }
 }

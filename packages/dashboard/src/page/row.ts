@@ -20,7 +20,13 @@ export class Row {
   private readonly cells = columns.flatMap(({ isHot, key, text, title }) =>
     text === undefined
       ? []
-      : [{ text, isHot, words: new Words(h("div", { role: "cell", class: `number ${key}`, "data-label": title })) }]
+      : [
+          {
+            text,
+            isHot,
+            words: new Words(h("div", { role: "cell", class: `number ${key}`, "data-label": title }))
+          }
+        ]
   )
   /** What is drawn now. */
   private shown: Figures | undefined
@@ -31,7 +37,13 @@ export class Row {
     const name = h("span", { class: "name" }, this.link)
     this.element.append(
       h("div", { role: "cell", class: "level" }, this.levelIcon, this.level.element),
-      h("div", { role: "cell", class: "pool" }, name, h("span", { class: "kind" }, kindWord[kind]), this.state.element),
+      h(
+        "div",
+        { role: "cell", class: "pool" },
+        name,
+        h("span", { class: "kind" }, kindWord[kind]),
+        this.state.element
+      ),
       h("div", { role: "cell", class: "inuse" }, this.bar.element, this.use.element, this.others.element),
       ...this.cells.map(({ words }) => words.element)
     )

@@ -8,7 +8,9 @@ export interface Listener {
 }
 
 /** `lost` since a moment of this machine's clock. */
-export type Connection = { readonly is: "connecting" | "live" } | { readonly is: "lost"; readonly since: number }
+export type Connection =
+  | { readonly is: "connecting" | "live" }
+  | { readonly is: "lost"; readonly since: number }
 
 /** Before a connection that the browser has given up is opened anew. */
 const patience = 1000
@@ -29,7 +31,9 @@ export class Stream {
   open(focus: string | undefined): void {
     this.close()
     this.focus = focus
-    const source = new EventSource(focus === undefined ? "/api/stream" : `/api/stream?focus=${encodeURIComponent(focus)}`)
+    const source = new EventSource(
+      focus === undefined ? "/api/stream" : `/api/stream?focus=${encodeURIComponent(focus)}`
+    )
     this.source = source
     source.addEventListener("whole", ({ data }: MessageEvent<string>) => {
       this.lostAt = undefined
@@ -45,7 +49,8 @@ export class Stream {
       this.lostAt ??= Date.now()
       this.listener.connection({ is: "lost", since: this.lostAt })
       // The browser tries again by itself, but not after an answer that is no stream.
-      if (source.readyState === EventSource.CLOSED) this.timer = window.setTimeout(() => void this.again(), patience)
+      if (source.readyState === EventSource.CLOSED)
+        this.timer = window.setTimeout(() => void this.again(), patience)
     })
   }
 

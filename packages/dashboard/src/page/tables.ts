@@ -33,7 +33,8 @@ export class Section<A> {
   /** Scrolls within itself where the table is too wide. */
   private readonly scroll: HTMLElement
   private readonly body = h("tbody")
-  private readonly rows: Array<{ readonly row: HTMLTableRowElement; readonly cells: ReadonlyArray<Words> }> = []
+  private readonly rows: Array<{ readonly row: HTMLTableRowElement; readonly cells: ReadonlyArray<Words> }> =
+    []
   private items: ReadonlyArray<A> = []
 
   constructor(options: Options<A>) {
@@ -44,7 +45,13 @@ export class Section<A> {
     const table = h("table", { "aria-label": title }, h("thead", {}, h("tr", {}, ...heads)), this.body)
     this.scroll = h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": title }, table)
     this.element = h("section", { class: `panel ${name}`, "aria-label": title })
-    this.element.append(this.heading.element, this.empty, this.summary.element, this.scroll, this.more.element)
+    this.element.append(
+      this.heading.element,
+      this.empty,
+      this.summary.element,
+      this.scroll,
+      this.more.element
+    )
   }
 
   /** `total` is how many there are, of which `items` are some. */
@@ -93,7 +100,8 @@ export class Section<A> {
 const bySpan = (spans: ReadonlyArray<string | undefined>): string => {
   const counts = new Map<string, number>()
   for (const span of spans) counts.set(span ?? "no span", (counts.get(span ?? "no span") ?? 0) + 1)
-  if (spans.length < 2 || counts.size === spans.length || (counts.size === 1 && counts.has("no span"))) return ""
+  if (spans.length < 2 || counts.size === spans.length || (counts.size === 1 && counts.has("no span")))
+    return ""
   const most = [...counts].toSorted(([, a], [, b]) => b - a)
   const named = most.slice(0, 4).map(([span, n]) => `${span} × ${count(n)}`)
   const others = most.slice(4).reduce((sum, [, n]) => sum + n, 0)
@@ -116,7 +124,11 @@ export const leases = (): Section<LeaseView> =>
       { title: "Since", kind: "number", text: ({ since }) => clock(since) },
       { title: "Span", kind: "code", text: ({ span }) => span ?? none },
       { title: "Fiber", kind: "number", text: ({ fiber }) => `#${fiber}` },
-      { title: "Resource", kind: "code", text: ({ item, resource }) => `${resource}${item === undefined ? "" : ` ${item}`}` }
+      {
+        title: "Resource",
+        kind: "code",
+        text: ({ item, resource }) => `${resource}${item === undefined ? "" : ` ${item}`}`
+      }
     ]
   })
 
@@ -143,7 +155,10 @@ export const events = (): Section<EventView> =>
     tone: ({ tone }) => tone,
     columns: [
       { title: "At", kind: "number", text: ({ at }) => clock(at) },
-      { title: "What", text: ({ tone, what }) => `${tone === "bad" ? "✕ " : tone === "notable" ? "● " : ""}${what}` },
+      {
+        title: "What",
+        text: ({ tone, what }) => `${tone === "bad" ? "✕ " : tone === "notable" ? "● " : ""}${what}`
+      },
       { title: "More", kind: "text", text: ({ text }) => text }
     ]
   })
@@ -165,7 +180,11 @@ export const threads = (): Section<ThreadView> =>
         text: ({ since, task }, elapsed) => (task === undefined ? none : lasted(since, elapsed))
       },
       { title: "Ended", kind: "number", text: ({ ended }) => count(ended) },
-      { title: "Heap", kind: "number", text: ({ heapUsed }) => (heapUsed === undefined ? none : bytes(heapUsed)) }
+      {
+        title: "Heap",
+        kind: "number",
+        text: ({ heapUsed }) => (heapUsed === undefined ? none : bytes(heapUsed))
+      }
     ]
   })
 
@@ -178,7 +197,13 @@ export class Facts {
 
   constructor(title: string, empty: string, name = "facts-panel") {
     this.empty = h("p", { class: "empty" }, empty)
-    this.element = h("section", { class: `panel ${name}`, "aria-label": title }, h("h2", {}, title), this.empty, this.list)
+    this.element = h(
+      "section",
+      { class: `panel ${name}`, "aria-label": title },
+      h("h2", {}, title),
+      this.empty,
+      this.list
+    )
   }
 
   render(facts: Readonly<Record<string, string | number | boolean>>): void {
@@ -186,7 +211,8 @@ export class Facts {
     if (key === this.shown) return
     this.shown = key
     const entries = Object.entries(facts)
-    const shown = (value: string | number | boolean): string => (typeof value === "number" ? count(value) : String(value))
+    const shown = (value: string | number | boolean): string =>
+      typeof value === "number" ? count(value) : String(value)
     this.list.replaceChildren(
       ...entries.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, shown(value))))
     )

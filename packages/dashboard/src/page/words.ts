@@ -6,7 +6,12 @@ export const levels: ReadonlyArray<Level> = ["down", "short", "watch", "ok"]
 /** 0 is the worst. */
 export const severity = (level: Level): number => levels.indexOf(level)
 
-export const levelWord: Readonly<Record<Level, string>> = { ok: "OK", watch: "Watch", short: "Short", down: "Down" }
+export const levelWord: Readonly<Record<Level, string>> = {
+  ok: "OK",
+  watch: "Watch",
+  short: "Short",
+  down: "Down"
+}
 
 /** After the name of a pool. */
 export const levelPhrase: Readonly<Record<Level, string>> = {
