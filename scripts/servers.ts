@@ -1,4 +1,4 @@
-// The database servers that the tests need, and npm does not have.
+// The servers, and the browser, that the tests need, and npm does not have.
 import { accessSync, constants, readFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { type Ran, run } from "./lib.ts"
@@ -21,7 +21,7 @@ interface Need {
   readonly programs: ReadonlyArray<ReadonlyArray<string>>
   /** Debian's; without the packages that would have a server run on the machine all day, where there are such. */
   readonly packages: ReadonlyArray<string>
-  /** Names a server elsewhere. */
+  /** Names a server elsewhere, or a program that is not on the path. */
   readonly variable?: string
 }
 
@@ -32,15 +32,24 @@ const needs: ReadonlyArray<Need> = [
     packages: ["mariadb-server-core", "mariadb-client-core"],
     variable: "CENOTE_MARIADB_URL"
   },
-  { name: "PgBouncer", programs: [["pgbouncer"]], packages: ["pgbouncer"] }
+  { name: "PgBouncer", programs: [["pgbouncer"]], packages: ["pgbouncer"] },
+  {
+    name: "Chromium",
+    programs: [["chromium", "chromium-browser", "google-chrome"]],
+    packages: ["chromium"],
+    variable: "CENOTE_CHROMIUM"
+  }
 ]
 
 /**
- * Installs what is missing, where that is allowed: on Debian, as root or with a sudo that does not ask. Gives a line for each
+ * Installs what is missing of `names`, where that is allowed: on Debian, as root or with a sudo that does not ask. Gives a line for each
  * thing that is missing then, with what to do about it.
  */
-export const ensureServers = async (machine: Machine = thisMachine()): Promise<ReadonlyArray<string>> => {
-  const missing = needs.filter((need) => isMissing(need, machine))
+export const ensureServers = async (
+  machine: Machine = thisMachine(),
+  names: ReadonlyArray<string> = needs.map((_) => _.name)
+): Promise<ReadonlyArray<string>> => {
+  const missing = needs.filter((need) => names.includes(need.name) && isMissing(need, machine))
   if (missing.length === 0) return []
   const obstacle = await install(
     missing.flatMap((_) => _.packages),
@@ -49,7 +58,7 @@ export const ensureServers = async (machine: Machine = thisMachine()): Promise<R
   return missing
     .filter((need) => isMissing(need, machine))
     .map(({ name, packages, variable }) => {
-      const elsewhere = variable === undefined ? "" : `, or name a server in ${variable}`
+      const elsewhere = variable === undefined ? "" : `, or name another in ${variable}`
       return `${name} is missing: ${obstacle}. Install it (Debian and Ubuntu: apt-get install ${packages.join(" ")})${elsewhere}`
     })
 }
@@ -92,7 +101,7 @@ const lastLine = (output: string): string => {
   )
 }
 
-const thisMachine = (): Machine => ({
+export const thisMachine = (): Machine => ({
   env: process.env,
   has: (program) =>
     // Servers are where not every path goes.

@@ -4,7 +4,7 @@ import { ensureServers } from "./servers.ts"
 help(`
 pnpm test [arguments of vitest]: runs the tests of every package once, and the examples in the docs.
 \`pnpm test Pool\` runs the files whose name contains "Pool".
-Where MariaDB or PgBouncer is missing, it is installed first, on Debian and where that takes no password;
+Where MariaDB, PgBouncer or Chromium is missing, it is installed first, on Debian and where that takes no password;
 CENOTE_NO_INSTALL=1 prevents it. Tests that need a server that is not there are skipped, and fail where CI=true.
 `)
 

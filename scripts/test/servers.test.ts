@@ -2,6 +2,8 @@ import { describe, expect, it } from "vitest"
 import { ensureServers, type Machine } from "../servers.ts"
 
 const mariadb = ["mariadbd", "mariadb-install-db", "my_print_defaults"]
+/** All that is not MariaDB's. */
+const others = ["pgbouncer", "chromium"]
 
 /** A machine that is not there: what is on it, and how the programs that it runs end. */
 const machine = (
@@ -28,7 +30,7 @@ const machine = (
       ran.push(line)
       const { code, output = "" } = options.ends?.(line, ran.length) ?? { code: 0 }
       if (code === 0 && line.includes("install")) {
-        for (const program of options.installs ?? [...mariadb, "pgbouncer"]) programs.add(program)
+        for (const program of options.installs ?? [...mariadb, ...others]) programs.add(program)
       }
       return { code, output }
     },
@@ -39,7 +41,7 @@ const machine = (
 
 describe("the servers that the tests need", () => {
   it("are left as they are where they are there", async () => {
-    const { ran, said, self } = machine({ programs: [...mariadb, "pgbouncer"] })
+    const { ran, said, self } = machine({ programs: [...mariadb, ...others] })
     expect(await ensureServers(self)).toEqual([])
     expect([ran, said]).toEqual([[], []])
   })
@@ -49,18 +51,18 @@ describe("the servers that the tests need", () => {
     expect(await ensureServers(self)).toEqual([])
     expect(ran).toEqual([
       expect.stringMatching(
-        /^env DEBIAN_FRONTEND=noninteractive .*apt-get install -y --no-install-recommends .* mariadb-server-core mariadb-client-core pgbouncer$/
+        /^env DEBIAN_FRONTEND=noninteractive .*apt-get install -y --no-install-recommends .* mariadb-server-core mariadb-client-core pgbouncer chromium$/
       )
     ])
     expect(said).toEqual([
-      "test: installing mariadb-server-core, mariadb-client-core, pgbouncer (CENOTE_NO_INSTALL=1 prevents it)"
+      "test: installing mariadb-server-core, mariadb-client-core, pgbouncer, chromium (CENOTE_NO_INSTALL=1 prevents it)"
     ])
   })
 
   it("are installed one by one", async () => {
     const { ran, self } = machine({ programs: mariadb })
     expect(await ensureServers(self)).toEqual([])
-    expect(ran).toEqual([expect.stringMatching(/force-confold pgbouncer$/)])
+    expect(ran).toEqual([expect.stringMatching(/force-confold pgbouncer chromium$/)])
   })
 
   it("are installed with a sudo that does not ask, and with no other", async () => {
@@ -71,8 +73,9 @@ describe("the servers that the tests need", () => {
     for (const options of [{ programs: ["sudo"], ends: () => ({ code: 1 }) }, {}]) {
       const strict = machine({ isRoot: false, ...options })
       expect(await ensureServers(strict.self)).toEqual([
-        "MariaDB is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install mariadb-server-core mariadb-client-core), or name a server in CENOTE_MARIADB_URL",
-        "PgBouncer is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install pgbouncer)"
+        "MariaDB is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install mariadb-server-core mariadb-client-core), or name another in CENOTE_MARIADB_URL",
+        "PgBouncer is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install pgbouncer)",
+        "Chromium is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install chromium), or name another in CENOTE_CHROMIUM"
       ])
       expect(strict.said).toEqual([])
     }
@@ -84,13 +87,20 @@ describe("the servers that the tests need", () => {
       [{ isDebian: false }, /this is not a Debian/]
     ] as const) {
       const { ran, self } = machine(options)
-      expect(await ensureServers(self)).toEqual([expect.stringMatching(why), expect.stringMatching(why)])
+      expect(await ensureServers(self)).toEqual([
+        expect.stringMatching(why),
+        expect.stringMatching(why),
+        expect.stringMatching(why)
+      ])
       expect(ran).toEqual([])
     }
   })
 
   it("are not needed where the environment names one", async () => {
-    const { ran, self } = machine({ env: { CENOTE_MARIADB_URL: "mariadb://there" }, programs: ["pgbouncer"] })
+    const { ran, self } = machine({
+      env: { CENOTE_MARIADB_URL: "mariadb://there", CENOTE_CHROMIUM: "/opt/chrome" },
+      programs: ["pgbouncer"]
+    })
     expect(await ensureServers(self)).toEqual([])
     expect(ran).toEqual([])
   })
@@ -103,17 +113,24 @@ describe("the servers that the tests need", () => {
 
   it("are given up after that, with a line that says why", async () => {
     const output = "Reading\nE: Unable to locate package mariadb-server-core\n"
-    const { ran, self } = machine({ programs: ["pgbouncer"], ends: () => ({ code: 100, output }) })
+    const { ran, self } = machine({ programs: others, ends: () => ({ code: 100, output }) })
     expect(await ensureServers(self)).toEqual([
-      "MariaDB is missing: apt-get failed: Unable to locate package mariadb-server-core. Install it (Debian and Ubuntu: apt-get install mariadb-server-core mariadb-client-core), or name a server in CENOTE_MARIADB_URL"
+      "MariaDB is missing: apt-get failed: Unable to locate package mariadb-server-core. Install it (Debian and Ubuntu: apt-get install mariadb-server-core mariadb-client-core), or name another in CENOTE_MARIADB_URL"
     ])
     expect(ran).toHaveLength(2)
+  })
+
+  it("are only those that are asked for", async () => {
+    const { ran, self } = machine()
+    expect(await ensureServers(self, ["Chromium"])).toEqual([])
+    expect(ran).toEqual([expect.stringMatching(/force-confold chromium$/)])
   })
 
   it("may still be missing when all went well", async () => {
     const { self } = machine({ installs: mariadb })
     expect(await ensureServers(self)).toEqual([
-      expect.stringMatching(/^PgBouncer is missing: apt-get has installed something else/)
+      expect.stringMatching(/^PgBouncer is missing: apt-get has installed something else/),
+      expect.stringMatching(/^Chromium is missing: apt-get has installed something else/)
     ])
   })
 })

@@ -117,9 +117,9 @@ const browsers: Loads = Effect.gen(function* () {
 })
 
 const hosts: Loads = Effect.gen(function* () {
-  const pool = yield* KeyedPool.make({
+  const pool = yield* KeyedPool.make<string, object, never, never>({
     name: "http/Hosts",
-    acquire: (_: string) => connect(10, 30),
+    acquire: () => connect(10, 30),
     maxPerKey: 6,
     max: 32
   })

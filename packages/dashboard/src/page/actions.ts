@@ -55,7 +55,7 @@ const confirm = (action: Action, pool: Pool): void => {
   const words = h("p", { id: "confirm-words" })
   const limits = action === "resize" ? new LimitInputs(pool) : undefined
   const say = (): void => {
-    words.textContent = consequence(action, pool, limits?.value)
+    words.textContent = consequences[action](pool, limits?.value ?? {})
   }
   say()
   limits?.element.addEventListener("input", say)
@@ -81,6 +81,20 @@ const confirm = (action: Action, pool: Pool): void => {
   dialog.showModal()
 }
 
+const limitInput = (name: string, value: number, isFirst: boolean): HTMLInputElement =>
+  h("input", {
+    type: "number",
+    name,
+    value: value < 0 ? "" : String(value),
+    min: "0",
+    step: "1",
+    autofocus: isFirst
+  })
+
+/** What is left empty stays as it is, and so does what is not asked for. */
+const limitOf = ({ isConnected, name, valueAsNumber }: HTMLInputElement): Limits =>
+  isConnected && Number.isFinite(valueAsNumber) ? { [name]: valueAsNumber } : {}
+
 /** The two ends of a pool, as they are and as they are to be. */
 class LimitInputs {
   readonly element: HTMLElement
@@ -88,52 +102,35 @@ class LimitInputs {
   private readonly max: HTMLInputElement
 
   constructor({ figures: { max, min }, kind }: Pool) {
-    const input = (name: string, value: number, least: number, autofocus: boolean) =>
-      h("input", {
-        type: "number",
-        name,
-        value: value < 0 ? "" : String(value),
-        min: String(least),
-        step: "1",
-        autofocus
-      })
-    this.min = input("min", min, 0, false)
-    this.max = input("max", max, 0, true)
+    this.min = limitInput("min", min, false)
+    this.max = limitInput("max", max, true)
     this.element = h("div", { class: "limits" }, h("label", {}, "At most", this.max))
     // Tokens are all there from the first moment on.
     if (kind !== "tokens") this.element.prepend(h("label", {}, "At least", this.min))
   }
 
-  /** What is left empty stays as it is. */
   get value(): Limits {
-    const read = ({ isConnected, name, valueAsNumber }: HTMLInputElement): Limits =>
-      isConnected && Number.isFinite(valueAsNumber) ? { [name]: valueAsNumber } : {}
-    return { ...read(this.min), ...read(this.max) }
+    return { ...limitOf(this.min), ...limitOf(this.max) }
   }
 }
 
-const consequence = (action: Action, pool: Pool, limits: Limits | undefined): string => {
-  const { idle, pending, used } = pool.figures
-  const one = noun[pool.kind]
-  const some = (n: number): string => several(n, one)
-  switch (action) {
-    case "resize":
-      return resized(pool, limits ?? {})
-    case "recycle":
-      return (
-        `Every ${one} that exists now is closed: ${idle === 0 ? "none is idle" : `${some(idle)} at once, idle now`}, ` +
-        `${used === 0 ? "and none is on loan" : `${some(used)} on loan as soon as they come back`}. New ones are made as they are needed.`
-      )
-    case "suspend":
-      return (
-        `Nobody gets a ${one} until the pool is resumed: whoever asks waits in line, up to their deadline. ` +
-        (used === 0 ? "Nothing is on loan now." : `Those who hold ${some(used)} now keep what they have.`)
-      )
-    case "resume":
-      return `The pool lends again${pending === 0 ? "" : `, first to the ${several(pending, "borrower")} in line`}.`
-    case "evict":
-      return `${some(idle)} that nobody uses ${idle === 1 ? "is" : "are"} closed at once. What is on loan stays.`
-  }
+/** What will happen, in words. */
+const consequences: Readonly<Record<Action, (pool: Pool, limits: Limits) => string>> = {
+  resize: (pool, limits) => resized(pool, limits),
+  recycle: ({ figures: { idle, used }, kind }) =>
+    `Every ${noun[kind]} that exists now is closed: ` +
+    `${idle === 0 ? "none is idle" : `${several(idle, noun[kind])} at once, idle now`}, ` +
+    `${used === 0 ? "and none is on loan" : `${several(used, noun[kind])} on loan as soon as they come back`}. ` +
+    "New ones are made as they are needed.",
+  suspend: ({ figures: { used }, kind }) =>
+    `Nobody gets a ${noun[kind]} until the pool is resumed: whoever asks waits in line, up to their deadline. ` +
+    (used === 0
+      ? "Nothing is on loan now."
+      : `Those who hold ${several(used, noun[kind])} now keep what they have.`),
+  resume: ({ figures: { pending } }) =>
+    `The pool lends again${pending === 0 ? "" : `, first to the ${several(pending, "borrower")} in line`}.`,
+  evict: ({ figures: { idle }, kind }) =>
+    `${several(idle, noun[kind])} that nobody uses ${idle === 1 ? "is" : "are"} closed at once. What is on loan stays.`
 }
 
 const resized = (

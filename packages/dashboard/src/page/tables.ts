@@ -52,6 +52,8 @@ export class Section<A> {
       this.scroll,
       this.more.element
     )
+    // Until there is news, nothing is claimed.
+    for (const part of [this.empty, this.summary.element, this.scroll, this.more.element]) part.hidden = true
   }
 
   /** `total` is how many there are, of which `items` are some. */
@@ -188,6 +190,9 @@ export const threads = (): Section<ThreadView> =>
     ]
   })
 
+const shownFact = (value: string | number | boolean): string =>
+  typeof value === "number" ? count(value) : String(value)
+
 /** Names with values: counts by reason, and options. */
 export class Facts {
   readonly element: HTMLElement
@@ -196,7 +201,7 @@ export class Facts {
   private shown = ""
 
   constructor(title: string, empty: string, name = "facts-panel") {
-    this.empty = h("p", { class: "empty" }, empty)
+    this.empty = h("p", { class: "empty", hidden: true }, empty)
     this.element = h(
       "section",
       { class: `panel ${name}`, "aria-label": title },
@@ -211,10 +216,8 @@ export class Facts {
     if (key === this.shown) return
     this.shown = key
     const entries = Object.entries(facts)
-    const shown = (value: string | number | boolean): string =>
-      typeof value === "number" ? count(value) : String(value)
     this.list.replaceChildren(
-      ...entries.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, shown(value))))
+      ...entries.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, shownFact(value))))
     )
     setHidden(this.list, entries.length === 0)
     setHidden(this.empty, entries.length > 0)
