@@ -1,5 +1,5 @@
 /** Statements that are interrupted: stopped on the server, and nothing of it reaches the next. */
-import { TestServers } from "@cenote/testing"
+import { Faults, TestServers } from "@cenote/testing"
 import { expect, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -29,6 +29,26 @@ await TestServers.describeWith("interruption", [TestServers.MariaDb.sharedAvaila
         })
       )
     }
+
+    it.effect("a connection that is closed does not wait for a kill that does not get through", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.MariaDb
+        const observer = yield* open()
+        const proxy = yield* Faults.proxy(config)
+        const scope = yield* Scope.make()
+        const session = yield* Scope.provide(open({ host: proxy.host, port: proxy.port }), scope)
+        const fiber = yield* Effect.forkChild(Effect.exit(text(session, "select sleep(60), 'kept'")))
+        yield* busyWith(observer, idOf(session), "'kept'")
+        yield* proxy.throttle(0)
+        // A kill is given up after 5 s.
+        yield* within("4 seconds", Scope.close(scope, Exit.void))
+        expect((yield* Fiber.join(fiber))._tag).toBe("Failure")
+        // It has not been given up either.
+        yield* busyWith(observer, idOf(session), "'kept'")
+        yield* proxy.heal
+        yield* goneFrom(observer, idOf(session))
+      })
+    )
 
     it.effect("a statement that waits for a lock is stopped, and its transaction goes on", () =>
       Effect.gen(function* () {

@@ -3,7 +3,7 @@
  */
 import { ConnectionPool, RawConnectionPool, SqlDriver, TpooledConnectionPool } from "@cenote/sql"
 import { PgDriver } from "@cenote/sql-pg"
-import { TestServers } from "@cenote/testing"
+import { Faults, TestServers } from "@cenote/testing"
 import { NodeThreads } from "@cenote/threads"
 import type { PgConnection } from "@effect/sql-pg"
 import { expect, it, layer } from "@effect/vitest"
@@ -179,6 +179,39 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
           }).pipe(Effect.provide(poolOf(kind)))
       )
     }
+
+    it.effect("a connection that is closed does not wait for a cancel that does not get through", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        const proxy = yield* Faults.proxy(config)
+        const observer = yield* PgDriver.make(config).connect({})
+        const sleeping = "select pg_sleep(60), 'kept'"
+        const running = Effect.map(
+          observer.execute(
+            "select 1 from pg_stat_activity where query = $1 and state = 'active'",
+            [sleeping],
+            undefined
+          ),
+          ({ length }) => length
+        )
+        const until = (count: number) =>
+          Effect.repeat(Effect.delay(running, 20), { until: (n) => n === count })
+        const scope = yield* Scope.make()
+        const driver = PgDriver.make({ ...config, host: proxy.host, port: proxy.port })
+        const session = yield* Scope.provide(driver.connect({}), scope)
+        const sleep = session.executeUnprepared(sleeping, [], undefined)
+        const fiber = yield* Effect.forkChild(Effect.exit(sleep))
+        yield* until(1)
+        yield* proxy.throttle(0)
+        // A cancel is given up after 5 s.
+        yield* Effect.timeout(Scope.close(scope, Exit.void), "4 seconds")
+        expect((yield* Fiber.join(fiber))._tag).toBe("Failure")
+        // It has not been given up either.
+        expect(yield* running).toBe(1)
+        yield* proxy.heal
+        yield* Effect.timeout(until(0), "10 seconds")
+      })
+    )
 
     it.effect("EV-44, EV-63: what was begun by way of the driver's own connection is rolled back too", () =>
       Effect.gen(function* () {

@@ -2,6 +2,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { SqlError } from "effect/sql/SqlError"
@@ -33,7 +34,7 @@ export const stop = (
 
 /**
  * Closes a connection. What is still under way on it is stopped on the server, which would otherwise go on with it until it
- * has something to say.
+ * has something to say. That is waited for, but not long: where nothing gets through it goes on without anybody.
  */
 export const hangUp = (
   link: Link,
@@ -44,11 +45,11 @@ export const hangUp = (
     if (!link.isBusy) return link.close
     const side = beside(link, settings, target)
     const kill = Effect.flatMap(side, (side) => query(side, `KILL CONNECTION ${link.connection.threadId}`))
+    // It may have heard that nobody is there any more, and there may be nobody to tell it.
+    const kept = Effect.exit(Effect.timeout(Effect.scoped(kill), bound))
     return link.close.pipe(
-      Effect.andThen(Effect.scoped(kill)),
-      Effect.timeout(bound),
-      // It may have heard that nobody is there any more, and there may be nobody to tell it.
-      Effect.exit,
+      Effect.andThen(Effect.forkDetach(kept)),
+      Effect.flatMap((killing) => within(longestHangUp, Fiber.await(killing))),
       Effect.asVoid,
       Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
     )
@@ -73,6 +74,9 @@ export const waitOrEnd = (link: Link, command: Command, milliseconds: number): E
 
 /** How long connecting may take, and then killing until the statement has ended: in milliseconds. */
 const bound = 5_000
+
+/** How long the place of a connection that is closed waits for the kill, in milliseconds. */
+const longestHangUp = 1_000
 
 /** A statement that is prepared first is idle in between, and a kill that comes just then does nothing. */
 const nextKill = 200

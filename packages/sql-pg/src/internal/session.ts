@@ -1,5 +1,7 @@
 import { PgConnection } from "@effect/sql-pg"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
@@ -18,7 +20,7 @@ export const connect = (config: PgConnection.Config): Effect.Effect<SqlSession, 
     yield* Effect.addFinalizer(() => Effect.sync(() => connection !== undefined && hangUp(connection)))
     const opened = (connection = yield* PgConnection.make(config))
     // The server would go on with what is still under way.
-    yield* Effect.addFinalizer(() => (isBusy(opened) ? opened.interrupt : Effect.void))
+    yield* Effect.addFinalizer(() => (isBusy(opened) ? cancel(opened) : Effect.void))
     return new PgSession(opened)
   })
 
@@ -27,7 +29,19 @@ const isBusy = (connection: PgConnection.PgConnection): boolean => {
   return base?.consumer !== undefined && deadError() === undefined
 }
 
-/** How long a server may take to answer a goodbye, in milliseconds. */
+/**
+ * Sends a cancel over a connection of its own, which the driver gives up after a while. That is waited for, but not long: where
+ * nothing gets through it goes on without anybody.
+ */
+const cancel = (connection: PgConnection.PgConnection): Effect.Effect<void> =>
+  Effect.forkDetach(connection.interrupt, { startImmediately: true }).pipe(
+    Effect.flatMap((cancelling) => Effect.timeoutOption(Fiber.await(cancelling), longestGoodbye)),
+    Effect.asVoid,
+    // The server does not wait for the clock of a test.
+    Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
+  )
+
+/** How long a server may take to answer a goodbye, or a cancel that comes before it, in milliseconds. */
 const longestGoodbye = 1_000
 
 /** A server that has gone silent would keep the socket, and with it the process. */
