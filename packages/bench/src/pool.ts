@@ -18,6 +18,7 @@ const { quick } = options
 // -----------------------------------------------------------------------------
 
 const cenote = "Cenote Pool.use"
+const measured = "Cenote Pool.use, PoolMetrics"
 const effectUse = "Effect Pool.use"
 const yieldNow = "floor: yieldNow"
 const setImmediate = "floor: setImmediate"
@@ -110,6 +111,28 @@ const groups: ReadonlyArray<Group> = [
         contenders.viaLightningPool
       ],
       scenarios.alone(quick ? 20_000 : 50_000)
+    )
+  },
+  {
+    id: "metrics-alone",
+    title: "Borrow and return with and without metrics, one fiber",
+    unit: "ns/op",
+    baseline: cenote,
+    rounds: 31,
+    contestants: make<contenders.Contender>(
+      [contenders.effectFloor("floor: Effect.sync"), contenders.cenoteUse, contenders.cenoteMeasured],
+      scenarios.alone(quick ? 20_000 : 100_000)
+    )
+  },
+  {
+    id: "metrics-1000",
+    title: "Hand-off with and without metrics, 1,000 fibers over 10 resources",
+    unit: "ns/op",
+    baseline: cenote,
+    rounds: 21,
+    contestants: make<contenders.Contender>(
+      [contenders.effectFloor(yieldNow), contenders.cenoteUse, contenders.cenoteMeasured],
+      handOff(1_000)
     )
   },
   ...sizes.map(handOffGroup),
@@ -234,6 +257,16 @@ const measures: Benchmark["measures"] = (row) => [
       (value) => `${(value / 1_000).toFixed(2)} µs`,
       (value) => value <= 1_500
     )
+  ),
+  ...[["alone", "metrics-alone"] as const, ["at 1,000", "metrics-1000"] as const].flatMap(
+    ([where, section]) =>
+      measureOf(
+        `Metrics: time of a borrow ${where} beside one without (aim)`,
+        "at most 1.05 ×",
+        row(section, measured)?.ratio,
+        times,
+        (value) => value <= 1.05
+      )
   ),
   ...measureOf(
     "Hand-off at 10,000: time beside generic-pool (aim)",

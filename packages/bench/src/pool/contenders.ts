@@ -1,7 +1,7 @@
 /** What is measured: each library brought to one of three shapes, warm and with ten resources or tokens. */
-import { Pool, TokenPool } from "@cenote/pool"
+import { Pool, PoolMetrics, PoolRegistry, TokenPool } from "@cenote/pool"
 import { Sema } from "async-sema"
-import { Effect, Pool as EffectPool, Queue, type Scope, Semaphore } from "effect"
+import { Effect, Layer, Metric, Pool as EffectPool, Queue, type Scope, Semaphore } from "effect"
 import { createPool as createGenericPool, type Options as GenericOptions } from "generic-pool"
 import { createPool as createLightningPool } from "lightning-pool"
 import pLimit from "p-limit"
@@ -73,6 +73,17 @@ export const promiseFloor = (name: string): Make<WrapperContender> =>
 
 export const cenoteUse: Make<EffectContender> = Effect.map(Pool.make({ acquire, size }), (pool) =>
   effect("Cenote Pool.use", (body) => Pool.use(pool, () => body))
+)
+
+/** With metrics of all pools, as a program in production has them. */
+export const cenoteMeasured: Make<EffectContender> = Effect.gen(function* () {
+  yield* Layer.build(PoolMetrics.layer())
+  const pool = yield* Pool.make({ name: "measured", acquire, size })
+  return effect("Cenote Pool.use, PoolMetrics", (body) => Pool.use(pool, () => body))
+}).pipe(
+  // For this pool alone: the others are to go without.
+  Effect.provide(Layer.fresh(PoolRegistry.layer)),
+  Effect.provideService(Metric.MetricRegistry, new Map())
 )
 
 /** With a deadline a deadlock ends by itself, so the pool does not look for one. */
