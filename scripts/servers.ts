@@ -1,7 +1,7 @@
 // The servers, and the browser, that the tests need, and npm does not have.
 import { accessSync, constants, readFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
-import { type Ran, run } from "./lib.ts"
+import { type Ran, root, run } from "./lib.ts"
 
 export interface Machine {
   readonly env: Record<string, string | undefined>
@@ -23,7 +23,11 @@ interface Need {
   readonly packages: ReadonlyArray<string>
   /** Names a server elsewhere, or a program that is not on the path. */
   readonly variable?: string
+  /** Whether packages are only unpacked, under {@link unpackedIn}: to install them would start a server, and bring what nobody needs. */
+  readonly unpacked?: boolean
 }
+
+const unpackedIn = join(root, "node_modules/.cache/unpacked")
 
 const needs: ReadonlyArray<Need> = [
   {
@@ -38,7 +42,8 @@ const needs: ReadonlyArray<Need> = [
     programs: [["chromium", "chromium-browser", "google-chrome"]],
     packages: ["chromium"],
     variable: "CENOTE_CHROMIUM"
-  }
+  },
+  { name: "promtool", programs: [["promtool"]], packages: ["prometheus"], unpacked: true }
 ]
 
 /**
@@ -51,14 +56,29 @@ export const ensureServers = async (
 ): Promise<ReadonlyArray<string>> => {
   const missing = needs.filter((need) => names.includes(need.name) && isMissing(need, machine))
   if (missing.length === 0) return []
-  const obstacle = await install(
-    missing.flatMap((_) => _.packages),
-    machine
-  )
+  const toUnpack = missing.filter((_) => _.unpacked === true)
+  const toInstall = missing.filter((_) => _.unpacked !== true)
+  const obstacles = {
+    unpacked:
+      toUnpack.length === 0
+        ? ""
+        : await unpack(
+            toUnpack.flatMap((_) => _.packages),
+            machine
+          ),
+    installed:
+      toInstall.length === 0
+        ? ""
+        : await install(
+            toInstall.flatMap((_) => _.packages),
+            machine
+          )
+  }
   return missing
     .filter((need) => isMissing(need, machine))
-    .map(({ name, packages, variable }) => {
+    .map(({ name, packages, unpacked, variable }) => {
       const elsewhere = variable === undefined ? "" : `, or name another in ${variable}`
+      const obstacle = unpacked === true ? obstacles.unpacked : obstacles.installed
       return `${name} is missing: ${obstacle}. Install it (Debian and Ubuntu: apt-get install ${packages.join(" ")})${elsewhere}`
     })
 }
@@ -66,11 +86,30 @@ export const ensureServers = async (
 const isMissing = ({ programs, variable }: Need, { env, has }: Machine): boolean =>
   (variable === undefined || (env[variable] ?? "") === "") && !programs.every((names) => names.some(has))
 
+/** Why nothing may be fetched here, if so. */
+const whyNot = ({ env, has, isDebian }: Machine): string | undefined => {
+  if ((env["CENOTE_NO_INSTALL"] ?? "") !== "") return "CENOTE_NO_INSTALL forbids to install it"
+  return isDebian && has("apt-get")
+    ? undefined
+    : "this is not a Debian, on which it would have been installed"
+}
+
+/** Says why not, if it is not there then. That takes no rights. */
+const unpack = async (packages: ReadonlyArray<string>, machine: Machine): Promise<string> => {
+  const obstacle = whyNot(machine)
+  if (obstacle !== undefined) return obstacle
+  machine.say(`test: unpacking ${packages.join(", ")} for this checkout (CENOTE_NO_INSTALL=1 prevents it)`)
+  const script =
+    'mkdir -p "$0" && cd "$0" && apt-get -qq download "$@" && for deb in ./*.deb; do dpkg-deb -x "$deb" . && rm "$deb"; done'
+  const ran = await machine.run("env", [...quiet, "sh", "-c", script, unpackedIn, ...packages], 240_000)
+  return ran.code === 0 ? "apt-get has brought something else" : `apt-get failed: ${lastLine(ran.output)}`
+}
+
 /** Says why not, if it is not installed then. */
 const install = async (packages: ReadonlyArray<string>, machine: Machine): Promise<string> => {
-  const { env, has, isDebian, isRoot, run, say } = machine
-  if ((env["CENOTE_NO_INSTALL"] ?? "") !== "") return "CENOTE_NO_INSTALL forbids to install it"
-  if (!isDebian || !has("apt-get")) return "this is not a Debian, on which it would have been installed"
+  const { has, isRoot, run, say } = machine
+  const obstacle = whyNot(machine)
+  if (obstacle !== undefined) return obstacle
   const sudo = isRoot ? [] : ["sudo", "-n"]
   if (!isRoot && (!has("sudo") || (await run("sudo", ["-n", "true"], 10_000)).code !== 0)) {
     return "to install it takes root, or a sudo that does not ask for a password"
@@ -110,7 +149,8 @@ export const thisMachine = (): Machine => ({
       "/usr/sbin",
       "/usr/local/sbin",
       "/usr/libexec",
-      "/opt/homebrew/bin"
+      "/opt/homebrew/bin",
+      join(unpackedIn, "usr/bin")
     ]
       .filter((folder) => folder !== "")
       .some((folder) => isProgram(join(folder, program))),

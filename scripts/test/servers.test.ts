@@ -3,7 +3,7 @@ import { ensureServers, type Machine } from "../servers.ts"
 
 const mariadb = ["mariadbd", "mariadb-install-db", "my_print_defaults"]
 /** All that is not MariaDB's. */
-const others = ["pgbouncer", "chromium"]
+const others = ["pgbouncer", "chromium", "promtool"]
 
 /** A machine that is not there: what is on it, and how the programs that it runs end. */
 const machine = (
@@ -29,7 +29,7 @@ const machine = (
       const line = [command, ...args].join(" ")
       ran.push(line)
       const { code, output = "" } = options.ends?.(line, ran.length) ?? { code: 0 }
-      if (code === 0 && line.includes("install")) {
+      if (code === 0 && /install|download/.test(line)) {
         for (const program of options.installs ?? [...mariadb, ...others]) programs.add(program)
       }
       return { code, output }
@@ -47,7 +47,7 @@ describe("the servers that the tests need", () => {
   })
 
   it("are installed by root, without a question", async () => {
-    const { ran, said, self } = machine()
+    const { ran, said, self } = machine({ programs: ["promtool"] })
     expect(await ensureServers(self)).toEqual([])
     expect(ran).toEqual([
       expect.stringMatching(
@@ -60,17 +60,20 @@ describe("the servers that the tests need", () => {
   })
 
   it("are installed one by one", async () => {
-    const { ran, self } = machine({ programs: mariadb })
+    const { ran, self } = machine({ programs: [...mariadb, "promtool"] })
     expect(await ensureServers(self)).toEqual([])
     expect(ran).toEqual([expect.stringMatching(/force-confold pgbouncer chromium$/)])
   })
 
   it("are installed with a sudo that does not ask, and with no other", async () => {
-    const kind = machine({ isRoot: false, programs: ["sudo"] })
+    const kind = machine({ isRoot: false, programs: ["sudo", "promtool"] })
     expect(await ensureServers(kind.self)).toEqual([])
     expect(kind.ran).toEqual(["sudo -n true", expect.stringMatching(/^sudo -n env .*apt-get install/)])
 
-    for (const options of [{ programs: ["sudo"], ends: () => ({ code: 1 }) }, {}]) {
+    for (const options of [
+      { programs: ["sudo", "promtool"], ends: () => ({ code: 1 }) },
+      { programs: ["promtool"] }
+    ]) {
       const strict = machine({ isRoot: false, ...options })
       expect(await ensureServers(strict.self)).toEqual([
         "MariaDB is missing: to install it takes root, or a sudo that does not ask for a password. Install it (Debian and Ubuntu: apt-get install mariadb-server-core mariadb-client-core), or name another in CENOTE_MARIADB_URL",
@@ -90,6 +93,7 @@ describe("the servers that the tests need", () => {
       expect(await ensureServers(self)).toEqual([
         expect.stringMatching(why),
         expect.stringMatching(why),
+        expect.stringMatching(why),
         expect.stringMatching(why)
       ])
       expect(ran).toEqual([])
@@ -99,14 +103,17 @@ describe("the servers that the tests need", () => {
   it("are not needed where the environment names one", async () => {
     const { ran, self } = machine({
       env: { CENOTE_MARIADB_URL: "mariadb://there", CENOTE_CHROMIUM: "/opt/chrome" },
-      programs: ["pgbouncer"]
+      programs: ["pgbouncer", "promtool"]
     })
     expect(await ensureServers(self)).toEqual([])
     expect(ran).toEqual([])
   })
 
   it("are looked for in new lists when the old ones do not know them", async () => {
-    const { ran, self } = machine({ ends: (_, attempt) => ({ code: attempt === 1 ? 100 : 0 }) })
+    const { ran, self } = machine({
+      programs: ["promtool"],
+      ends: (_, attempt) => ({ code: attempt === 1 ? 100 : 0 })
+    })
     expect(await ensureServers(self)).toEqual([])
     expect(ran.map((line) => / (install|update) /.exec(line)?.[1])).toEqual(["install", "update", "install"])
   })
@@ -120,6 +127,25 @@ describe("the servers that the tests need", () => {
     expect(ran).toHaveLength(2)
   })
 
+  it("are only unpacked, which takes no rights, where to install them would start one", async () => {
+    const { ran, said, self } = machine({ isRoot: false, programs: [...mariadb, "pgbouncer", "chromium"] })
+    expect(await ensureServers(self)).toEqual([])
+    expect(ran).toEqual([
+      expect.stringMatching(
+        / apt-get -qq download "\$@" .*dpkg-deb -x .*node_modules\/\.cache\/unpacked prometheus$/
+      )
+    ])
+    expect(said).toEqual(["test: unpacking prometheus for this checkout (CENOTE_NO_INSTALL=1 prevents it)"])
+
+    const failing = machine({
+      programs: [...mariadb, "pgbouncer", "chromium"],
+      ends: () => ({ code: 100, output: "E: no network" })
+    })
+    expect(await ensureServers(failing.self)).toEqual([
+      "promtool is missing: apt-get failed: no network. Install it (Debian and Ubuntu: apt-get install prometheus)"
+    ])
+  })
+
   it("are only those that are asked for", async () => {
     const { ran, self } = machine()
     expect(await ensureServers(self, ["Chromium"])).toEqual([])
@@ -127,7 +153,7 @@ describe("the servers that the tests need", () => {
   })
 
   it("may still be missing when all went well", async () => {
-    const { self } = machine({ installs: mariadb })
+    const { self } = machine({ programs: ["promtool"], installs: mariadb })
     expect(await ensureServers(self)).toEqual([
       expect.stringMatching(/^PgBouncer is missing: apt-get has installed something else/),
       expect.stringMatching(/^Chromium is missing: apt-get has installed something else/)
