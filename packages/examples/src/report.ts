@@ -62,7 +62,13 @@ const state = ({ kind, stats }: PoolRegistry.Entry): Effect.Effect<string> =>
       : `${name} ${bar} ${used} of ${size} in use, ${pending} waiting, ${borrowed} borrowed, ${created} created`
   })
 
-export const heading = (title: string): string => `\n${styleText("bold", title)}`
+/** Above several programs. */
+export const chapter = (title: string): string =>
+  `\n${styleText(["bold", "cyan"], `── ${title} ${"─".repeat(Math.max(0, 76 - title.length))}`)}`
+
+/** Above a program. */
+export const heading = ({ shows, title }: { readonly title: string; readonly shows: string }): string =>
+  `\n${styleText("bold", title)}\n${styleText("dim", shows)}`
 
 /** The summary of the programs on sessions of PostgreSQL: a line a program. */
 export const tableOfPools = (outcomes: ReadonlyArray<OfPools.Outcome>): string =>
@@ -84,6 +90,22 @@ export const tableOfConnections = (outcomes: ReadonlyArray<OfDatabases.Outcome>)
     ]),
     "late: the most that a timer of the main loop was late meanwhile; SQLite computes on the thread that its connection is on"
   )
+
+/** What all of them came to. */
+export const totals = (pools: ReadonlyArray<Figures>, threads: ReadonlyArray<OfThreads.Outcome>): string => {
+  const ofThreads = (figure: "created" | "crashes" | "killed") =>
+    total(threads, ({ atRest }) => atRest[figure])
+  return (
+    `${total(pools, (_) => _.waited.length)} loans from ${pools.length} pools, ${total(pools, (_) => _.waits)} of them after a wait, ` +
+    `and ${total(pools, (_) => _.returned)} returns; ${total(pools, (_) => _.created)} resources created, ` +
+    `${total(pools, (_) => _.replaced)} replaced while their pool was open\n` +
+    `${ofThreads("created")} threads started in ${threads.length} pools, ${ofThreads("crashes")} crashed and ` +
+    `${ofThreads("killed")} stopped, and replaced`
+  )
+}
+
+const total = <A>(all: ReadonlyArray<A>, of: (one: A) => number): number =>
+  all.reduce((sum, one) => sum + of(one), 0)
 
 const columnsOfPools = ["borrows", "waits", "p50 wait", "p99 wait", "created", "replaced"]
 

@@ -6,8 +6,12 @@ import { assert, layer } from "@effect/vitest"
 import { Effect, Layer, Scope } from "effect"
 import { observe } from "../src/observe.ts"
 import { type Program, runProgram } from "../src/pools/programs.ts"
+import { runProgram as runSeeing } from "../src/seeing/programs.ts"
 import { createTables, runTask } from "../src/pools/users.ts"
 import { quietly } from "./quietly.ts"
+
+/** Looks at nothing. */
+const blind = Effect.succeed({ metrics: [], pools: "ok app/Db pool 2/2 ", pool: "", code: 0, served: 1 })
 
 const ServerLive = Layer.mergeAll(Postgres.layer(), NodeServices.layer)
 
@@ -20,6 +24,7 @@ await describeWith("what start checks, on a real server", [Postgres.available], 
         const scope = yield* Effect.scope
         const careless: Program = {
           title: "careless",
+          shows: "what it should not do",
           name: "careless",
           terminated: 1,
           effect: Effect.gen(function* () {
@@ -40,6 +45,23 @@ await describeWith("what start checks, on a real server", [Postgres.available], 
           "the users are Alice, Bob, Charlie, Diana, Eve",
           "1 sessions are left on the server",
           "1 sessions were terminated, and not that many replaced"
+        ])
+      })
+    )
+
+    it.effect("finds what metrics and the dashboard have not shown", () =>
+      Effect.gen(function* () {
+        const { broken } = yield* quietly(runSeeing("http://nowhere", () => blind))
+        assert.deepStrictEqual(broken, [
+          "there were 0 pools, not 1",
+          "metrics do not count the two that wait",
+          "metrics do not say that two sessions are all",
+          "metrics do not count the two loans",
+          "cenote top does not say that the pool is short",
+          "cenote top --check ended with exit code 0",
+          "cenote top does not say who holds what",
+          "cenote top does not say who waits",
+          "1 of those who waited were served"
         ])
       })
     )

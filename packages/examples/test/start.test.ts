@@ -1,57 +1,8 @@
-import { createServer, type Server } from "node:net"
-import { fileURLToPath } from "node:url"
 import { describeWith, Postgres } from "@cenote/testing/TestServers"
 import * as NodeServices from "@effect/platform-node/NodeServices"
 import { assert, layer } from "@effect/vitest"
-import { Effect, FileSystem, Fiber, Path, Stream } from "effect"
-import { ChildProcess } from "effect/process"
-
-const program = fileURLToPath(new URL("../src/start.ts", import.meta.url))
-
-/** Starts the program; when the scope closes it is told to stop, and stops its server. */
-const start = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
-  const child = yield* ChildProcess.make(process.execPath, [program, ...args], {
-    stdin: "ignore",
-    env: { NO_COLOR: "1" },
-    extendEnv: true
-  })
-  const stdout = Stream.splitLines(Stream.decodeText(child.stdout))
-  const stderr = yield* Effect.forkScoped(Stream.mkString(Stream.decodeText(child.stderr)))
-  return { child, stdout, stderr: Fiber.join(stderr) }
-})
-
-/** Runs it to its end. */
-const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>) {
-  const { child, stderr, stdout } = yield* start(args)
-  const out = yield* Stream.runCollect(stdout)
-  return { code: Number(yield* child.exitCode), out: out.join("\n"), err: yield* stderr }
-}, Effect.scoped)
-
-const listen = Effect.acquireRelease(
-  Effect.callback<Server>((resume) => {
-    const server = createServer()
-    server.listen({ host: "127.0.0.1", port: 0 }, () => resume(Effect.succeed(server)))
-  }),
-  (server) => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
-)
-
-const isAlive = (pid: number): boolean => {
-  try {
-    return process.kill(pid, 0)
-  } catch {
-    return false
-  }
-}
-
-/** A folder that does not exist yet, in one that goes when the test ends. */
-const newFolder = Effect.gen(function* () {
-  const fs = yield* FileSystem.FileSystem
-  const path = yield* Path.Path
-  const parent = yield* fs.makeTempDirectoryScoped({ prefix: "cenote-test-" })
-  // The server may run as another user, who has to get through.
-  yield* fs.chmod(parent, 0o711)
-  return path.join(parent, "data")
-})
+import { Effect, FileSystem, Stream } from "effect"
+import { isAlive, listen, newFolder, run, start } from "./process.ts"
 
 layer(NodeServices.layer, { excludeTestServices: true })("start", (it) => {
   it.effect("says in one line that the port is taken", () =>
@@ -59,10 +10,10 @@ layer(NodeServices.layer, { excludeTestServices: true })("start", (it) => {
       const address = (yield* listen).address()
       assert.isObject(address)
       const { port } = address as { readonly port: number }
-      assert.deepStrictEqual(yield* run(["--port", String(port)]), {
+      assert.deepStrictEqual(yield* run(["--postgres-port", String(port)]), {
         code: 1,
         out: "",
-        err: `start: port ${port} of 127.0.0.1 is taken. Choose another with --port, or leave it out for a free one\n`
+        err: `start: port ${port} of 127.0.0.1 is taken. Choose another with --postgres-port, or leave it out for a free one\n`
       })
     })
   )
@@ -88,8 +39,8 @@ layer(NodeServices.layer, { excludeTestServices: true })("start", (it) => {
     Effect.gen(function* () {
       const { code, out } = yield* run(["--help"])
       assert.strictEqual(code, 0)
-      assert.include(out, "--port")
-      assert.include(out, "--data")
+      for (const option of ["--watch", "--port", "--postgres-port", "--data", "--speed"])
+        assert.include(out, option)
     })
   )
 })
@@ -158,6 +109,17 @@ await describeWith("start, on a real server", [Postgres.available], () => {
           assert.include(
             out,
             `\n${hasMariaDb ? 121 : 105} tasks committed, each found once in its database; 36 calls to threads, each result as it must be\n`
+          )
+          assert.match(
+            out,
+            /\n\d+ loans from 1[02] pools, \d+ of them after a wait, and \d+ returns; \d+ resources created, \d+ replaced while their pool was open\n13 threads started in 4 pools, 1 crashed and 1 stopped, and replaced\n/
+          )
+          // What `cenote top` saw, and what Prometheus would have.
+          assert.match(out, / {4}short {2}app\/Db {2}pool +2\/2 +██████████ /)
+          assert.match(out, / {4}exit code 1\n/)
+          assert.match(
+            out,
+            / {4}cenote_pool_pending_requests\{cenote_pool_name="app\/Db",cenote_pool_kind="pool"\} 2\n/
           )
           assert.match(out, /\nAll pools came to rest and closed; no session, thread or file left; [\d.]+ s$/)
           const pid = Number(/\(process (\d+)\)/.exec(out)?.[1])

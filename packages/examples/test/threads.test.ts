@@ -29,6 +29,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("what start checks of t
     Effect.gen(function* () {
       const sloppy: Program = {
         title: "sloppy",
+        shows: "what it should not do",
         threads: NodeThreads.layer({ name: "sloppy", size: 1 }),
         effect: Effect.map(
           ThreadPool.execute((n: number) => n + 1, 1),
@@ -64,6 +65,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("what start checks of t
       )
       const careless: Program = {
         title: "careless",
+        shows: "what it should not do",
         threads: NodeThreads.layer({ name: "careless", size: 1 }),
         effect: Effect.gen(function* () {
           stray.worker = new Worker("setInterval(() => {}, 1000)", { eval: true })
@@ -90,6 +92,7 @@ layer(NodeServices.layer, { excludeTestServices: true })("what start checks of t
     Effect.gen(function* () {
       const blocking: Program = {
         title: "blocking",
+        shows: "what it should not do",
         threads: NodeThreads.layer({ name: "blocking", size: 1 }),
         effect: Effect.as(ThreadPool.inline(ThreadPool.execute(block, 150)), []),
         expected: {},

@@ -12,6 +12,8 @@ import { tokenPool } from "./tokenPool.ts"
 
 export interface Program {
   readonly title: string
+  /** What there is to see, in a line. */
+  readonly shows: string
   /** What the program calls its pool and its sessions, and what the ids of its tasks begin with. */
   readonly name: string
   /** Gives the ids of the tasks that it committed. */
@@ -21,9 +23,28 @@ export interface Program {
 }
 
 export const programs: ReadonlyArray<Program> = [
-  { name: "basic", title: "Basic Resource Pool", effect: basicPool, terminated: 0 },
-  { name: "tokens", title: "Token Pool for Concurrency Control", effect: tokenPool, terminated: 0 },
-  { name: "advanced", title: "Advanced Pool Management", effect: advancedPool, terminated: 2 }
+  {
+    name: "basic",
+    title: "Basic Resource Pool",
+    shows: "Four workers share three sessions",
+    effect: basicPool,
+    terminated: 0
+  },
+  {
+    name: "tokens",
+    title: "Token Pool for Concurrency Control",
+    shows: "Five tasks, of which two may run at one time",
+    effect: tokenPool,
+    terminated: 0
+  },
+  {
+    name: "advanced",
+    title: "Advanced Pool Management",
+    shows:
+      "Sessions are checked, reset, and replaced when they are old; two are killed, one in the middle of a task",
+    effect: advancedPool,
+    terminated: 2
+  }
 ]
 
 export interface Outcome {

@@ -18,6 +18,8 @@ export type Needs = Postgres | MariaDb | FileSystem.FileSystem | Path.Path
 
 export interface Program<R> {
   readonly title: string
+  /** What there is to see, in a line. */
+  readonly shows: string
   /** Runs it, and looks at what it left behind. */
   readonly run: Effect.Effect<Outcome, Failure, R>
 }
@@ -71,7 +73,7 @@ export const raw = <R>(kind: Kind<R>, program: OnPool = connectionPool): Program
     const { pools, result } = yield* observe(ticking(Effect.provide(program, pool)))
     return yield* outcome(title, database, { ...result, pools, broken: [] })
   })
-  return { title, run: Effect.scoped(run) }
+  return { title, shows: "Four workers share three connections", run: Effect.scoped(run) }
 }
 
 /** With the connections in threads. */
@@ -90,7 +92,8 @@ export const tpooled = <R>(kind: Kind<R>, program: OnPool = connectionPool): Pro
     })
     return yield* outcome(title, database, { ...observed, broken })
   })
-  return { title, run: Effect.scoped(run) }
+  const shows = "The same program, and each connection lives in a thread"
+  return { title, shows, run: Effect.scoped(run) }
 }
 
 const outcome = Effect.fnUntraced(function* (
@@ -187,7 +190,8 @@ export const connector = (program: OnShops = databaseConnector): Program<Postgre
     const { ticks } = result
     return { title, pools, committed: committed.length, lost, ticks, broken } satisfies Outcome
   })
-  return { title, run: Effect.scoped(Effect.provide(run, Shops.layer)) }
+  const shows = "Two hosts, a pool for each, and passwords that change while the program runs"
+  return { title, shows, run: Effect.scoped(Effect.provide(run, Shops.layer)) }
 }
 
 // -----------------------------------------------------------------------------

@@ -12,6 +12,8 @@ import * as threadPoolSize from "./threadPoolSize.ts"
 
 export interface Program {
   readonly title: string
+  /** What there is to see, in a line. */
+  readonly shows: string
   readonly threads: Layer.Layer<ThreadPool.ThreadPool, ThreadError.SpawnFailed>
   /** Gives what each of its tasks came to. */
   readonly effect: Effect.Effect<
@@ -37,6 +39,7 @@ const calculation = [832_040, 3_628_800, 333_283_335_000]
 export const programs: ReadonlyArray<Program> = [
   {
     title: "Mixed Workload",
+    shows: "What waits does so in fibers, and what computes or blocks does so in threads",
     threads: mixedWorkload.threads,
     effect: mixedWorkload.mixedWorkload,
     expected: {
@@ -56,6 +59,7 @@ export const programs: ReadonlyArray<Program> = [
   },
   {
     title: "Thread Pool Proxy",
+    shows: "Three fibers use an object that lives in a thread",
     threads: threadPoolProxy.threads,
     effect: threadPoolProxy.threadPoolProxy,
     expected: {
@@ -70,6 +74,7 @@ export const programs: ReadonlyArray<Program> = [
   },
   {
     title: "Thread Pool Size",
+    shows: "More threads, fewer, none, and again, while jobs run",
     threads: threadPoolSize.threads,
     effect: threadPoolSize.threadPoolSize,
     expected: {
@@ -81,6 +86,7 @@ export const programs: ReadonlyArray<Program> = [
   },
   {
     title: "Crashes and Runaways",
+    shows: "A task ends its thread, and two do not end: each is the failure of that one call",
     threads: crashes.threads,
     effect: crashes.crashes,
     expected: {

@@ -33,10 +33,13 @@ export const clock = (at: number, { timeZone }: Look): string =>
 
 /** Which program this is. */
 export const title = ({ at, process }: Known, url: string, look: Look): string => {
-  const program = `${harmless(process.title)}, process ${process.pid}, Node ${harmless(process.node.replace(/^v/, ""))}`
+  const program = `${harmless(lastPart(process.title))}, process ${process.pid}, Node ${harmless(process.node.replace(/^v/, ""))}`
   const text = `${clock(at, look)}  ${url}  ${program}, up ${duration(Math.max(0, at - process.startedAt))}`
   return paint(look, "dim", cut(text, look.columns))
 }
+
+/** Node calls a process by the path that it was started by, unless it is told another name. */
+const lastPart = (title: string): string => title.replace(/^[\w.\-:\\/@]*[\\/]/, "")
 
 /** `3 pools: 1 short, 2 ok` */
 export const counts = ({ pools }: Known, look: Look): string => {
