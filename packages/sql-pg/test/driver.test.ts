@@ -62,6 +62,9 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
             new Set()
           )
           expect(connection).toHaveProperty(["~@effect/sql-pg/PgConnection/internals", "deadError"])
+          for (const name of ["cancel", "multiplex", "session"]) {
+            expect(connection).toHaveProperty(["~@effect/sql-pg/PgConnection/internals", "base", name])
+          }
         })
       )
     )
@@ -213,22 +216,22 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
       })
     )
 
-    it.effect("multiplexed: a statement that is interrupted holds up nobody else", () =>
+    it.effect("multiplexed: a statement that is interrupted holds up nobody else, and stops", () =>
       Effect.gen(function* () {
         const { config } = yield* TestServers.Postgres
+        const running = yield* runningOn(config)
         yield* Effect.gen(function* () {
           const sql = yield* SqlClient
-          const slow = yield* Effect.forkChild(sql`select pg_sleep(60)`, { startImmediately: true })
-          yield* Effect.gen(function* () {
-            const observer = yield* SqlClient
-            yield* Effect.repeat(
-              observer`select 1 from pg_stat_activity where state = 'active' and query like 'select pg_sleep(60)%'`,
-              { until: (rows) => rows.length === 1 }
-            )
-          }).pipe(Effect.provide(RawConnectionPool.layer(PgDriver.make(config))))
+          const sleep = sql`select pg_sleep(60), 'alone'`
+          // Two on one connection: the second runs when the first has been cancelled.
+          const slow = yield* Effect.forkChild(Effect.all([sleep, sleep], { concurrency: 2 }), {
+            startImmediately: true
+          })
+          yield* running("alone", 1)
           yield* Fiber.interrupt(slow)
           expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
           yield* sql.withTransaction(sql`select 1`)
+          yield* running("alone", 0)
         }).pipe(
           Effect.provide(RawConnectionPool.layer(PgDriver.make(config), { max: 2, multiplex: true })),
           // So that a failure of the above is seen before the sleep is over.
@@ -236,5 +239,62 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
         )
       })
     )
+
+    it.effect("multiplexed: the cancel of one does not hit those who share its connection", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        const running = yield* runningOn(config)
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient
+          const slow = yield* Effect.forkChild(sql`select pg_sleep(1), 'before others'`, {
+            startImmediately: true
+          })
+          yield* running("before others", 1)
+          const others = yield* Effect.forkChild(
+            Effect.forEach([1, 2, 3], (n) => sql`select ${n}::int as n, pg_sleep(0.2)::text`, {
+              concurrency: "unbounded"
+            }),
+            { startImmediately: true }
+          )
+          yield* Fiber.interrupt(slow)
+          expect((yield* Fiber.join(others)).map(([row]) => row!["n"])).toEqual([1, 2, 3])
+          // Nobody else was lent it meanwhile: it was replaced.
+          expect(yield* sql`select 1 as one`).toEqual([{ one: 1 }])
+          expect(yield* ConnectionPool.stats).toMatchObject({ created: 2, destroyed: 1 })
+        }).pipe(
+          Effect.provide(RawConnectionPool.layer(PgDriver.make(config), { max: 1, multiplex: true })),
+          Effect.timeout("20 seconds")
+        )
+      })
+    )
+
+    it.effect("multiplexed: what is interrupted before it is sent costs no connection", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        yield* Effect.gen(function* () {
+          const sql = yield* SqlClient
+          yield* sql`select 1`
+          for (let n = 0; n < 50; n++) {
+            const slow = yield* Effect.forkChild(sql`select pg_sleep(60)`, { startImmediately: true })
+            yield* Fiber.interrupt(slow)
+            expect(yield* sql`select ${n}::int as n`).toEqual([{ n }])
+          }
+          expect(yield* ConnectionPool.stats).toMatchObject({ created: 1, destroyed: 0, size: 1 })
+        }).pipe(
+          Effect.provide(RawConnectionPool.layer(PgDriver.make(config), { max: 1, multiplex: true })),
+          Effect.timeout("20 seconds")
+        )
+      })
+    )
   })
 })
+
+/** Waits until so many statements with this in their text are running. */
+const runningOn = (config: PgDriver.Config) =>
+  Effect.map(PgDriver.make(config).connect({}), (observer) => (part: string, count: number) => {
+    const text =
+      "select 1 from pg_stat_activity where state = 'active' and query like $1 and pid <> pg_backend_pid()"
+    return Effect.repeat(observer.execute(text, [`%${part}%`], undefined), {
+      until: (rows) => rows.length === count
+    })
+  })

@@ -104,7 +104,10 @@ export interface Options<Config extends TargetConfig> {
   readonly kind?: "tpooled" | "raw" | undefined
   /** Options of each pool. Its name is the driver's target, after `name` and a slash if there is one. */
   readonly pool?: PoolOptions | undefined
-  /** A pool that has had no connection and no borrower for this long is closed, until it is used again. Default 5 min. */
+  /**
+   * A pool that has had no connection and no borrower for this long is closed, until it is used again. Default 5 min. It does
+   * not keep the process up: a program that has nothing else to do ends when the connections have.
+   */
   readonly idleTimeout?: Duration.Input | undefined
 }
 

@@ -23,8 +23,8 @@ export interface Options extends PoolOptions {
   /**
    * Whether single statements of several fibers share a connection, and are sent without waiting for each other's results
    * (PostgreSQL's pipelining). Transactions, streams and borrowed connections still have one for themselves. `statements`
-   * is how many may share one, 32 by default: more is faster and waits longer behind a slow one. A statement that shares
-   * its connection is not cancelled on the server when it is interrupted. Default false.
+   * is how many may share one, 32 by default: more is faster and waits longer behind a slow one. A statement that is
+   * interrupted is not cancelled on the server before those who share its connection have their results. Default false.
    */
   readonly multiplex?: boolean | { readonly statements: number } | undefined
 }

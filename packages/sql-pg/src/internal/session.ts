@@ -34,12 +34,26 @@ const isBusy = (connection: PgConnection.PgConnection): boolean => {
  * nothing gets through it goes on without anybody.
  */
 const cancel = (connection: PgConnection.PgConnection): Effect.Effect<void> =>
-  Effect.forkDetach(connection.interrupt, { startImmediately: true }).pipe(
+  Effect.forkDetach(cancelAll(connection), { startImmediately: true }).pipe(
     Effect.flatMap((cancelling) => Effect.timeoutOption(Fiber.await(cancelling), longestGoodbye)),
     Effect.asVoid,
     // The server does not wait for the clock of a test.
     Effect.provideService(Clock.Clock, Clock.Clock.defaultValue())
   )
+
+/**
+ * Of a session that was shared there may be several statements on their way that nobody waits for any more, and the driver's own
+ * `interrupt` does nothing there, as it cannot know that.
+ */
+const cancelAll = (connection: PgConnection.PgConnection): Effect.Effect<void> => {
+  const { base } = internalsOf(connection)
+  if (base?.multiplex !== true || base.cancel === undefined) return connection.interrupt
+  const next = Effect.andThen(base.cancel, Effect.sleep(nextCancel))
+  return Effect.whileLoop({ while: () => isBusy(connection), body: () => next, step: () => {} })
+}
+
+/** How long a statement may take to hear of a cancel, in milliseconds. */
+const nextCancel = 10
 
 /** How long a server may take to answer a goodbye, or a cancel that comes before it, in milliseconds. */
 const longestGoodbye = 1_000
@@ -176,8 +190,16 @@ const resets = [
 interface Internals {
   readonly deadError: () => SqlError | undefined
   readonly retireHooks: Set<() => void>
-  /** `consumer`: who reads what the server answers, while it does. */
-  readonly base?: { readonly session: { readonly socket: Socket }; readonly consumer?: unknown } | undefined
+  readonly base?: Base | undefined
+}
+
+interface Base {
+  readonly session: { readonly socket: Socket }
+  readonly multiplex: boolean
+  /** Who reads what the server answers, while it does. */
+  readonly consumer?: unknown
+  /** What `interrupt` does, whoever's statement it hits. */
+  readonly cancel?: Effect.Effect<void> | undefined
 }
 
 interface Socket {

@@ -1,4 +1,7 @@
 // A pool that is there when it is needed: made with the first borrow, and closed when nobody has used it for a while.
+import { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -53,7 +56,7 @@ export const makeLazy = Effect.fnUntraced(function* (
   const closeWhenIdle = (own: Open): Effect.Effect<void> =>
     Effect.gen(function* () {
       for (let before = -1; ;) {
-        yield* Effect.sleep(options.idleTimeout)
+        yield* idly(options.idleTimeout)
         const stats = yield* own.pool.stats
         const done = stats.borrowed + stats.failures
         const isIdle = stats.size === 0 && stats.pending === 0 && users === 0 && !isSuspended
@@ -131,6 +134,26 @@ export const makeLazy = Effect.fnUntraced(function* (
     })
   }
 })
+
+/**
+ * Sleeps, in milliseconds, without keeping the process up: a program that has nothing else to wait for is to end, and it is only
+ * memory that is tidied up here.
+ */
+const idly = (millis: number): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    const clock = fiber.getRef(Clock)
+    const isReal = clock === Context.get(Context.empty(), Clock)
+    // The clock of a test has no timers, and a timer does not go further than this.
+    if (!isReal || millis > longestTimer) return clock.sleep(Duration.millis(millis))
+    return Effect.callback((resume) => {
+      const timer = setTimeout(() => resume(Effect.void), millis)
+      // Elsewhere than on Node it is a number.
+      if (typeof timer === "object") timer.unref()
+      return Effect.sync(() => clearTimeout(timer))
+    })
+  })
+
+const longestTimer = 2 ** 31 - 1
 
 const nothing = (): void => {}
 

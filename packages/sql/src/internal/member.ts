@@ -57,6 +57,8 @@ export class Member implements Connection {
   /** Has the pool close it. */
   readonly invalidate: Effect.Effect<void>
   onEnd: () => void = () => {}
+  /** Called when a statement was interrupted that shares the session: it may still be under way there. */
+  onAbandon: () => void = () => {}
 
   constructor(options: MemberOptions, life: Life = { ended: undefined }) {
     this.id = options.id
@@ -209,8 +211,7 @@ export class Member implements Connection {
     }
     return Effect.onExitPrimitive(effect, (exit: Exit.Exit<A, SqlError>) => {
       if (exit._tag === "Success") return undefined
-      // What was sent ahead for others cannot be cancelled: nobody else is to wait behind it.
-      if (this.shared && Cause.hasInterrupts(exit.cause)) this.onEnd()
+      if (this.shared && Cause.hasInterrupts(exit.cause)) this.onAbandon()
       this.failed(exit.cause)
       return undefined
     })

@@ -1,35 +1,9 @@
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import type * as Schedule from "effect/Schedule"
-import type { SqlError } from "effect/sql/SqlError"
-import type { Cleanup } from "../SqlConnection.ts"
-import type { ConnectTimeout } from "../SqlPoolError.ts"
+import type * as RawConnectionPool from "../RawConnectionPool.ts"
 
-/** Options of both kinds of connection pool; documented in `ConnectionPool`. */
-export interface Options {
-  readonly name?: string | undefined
-  readonly size?: number | undefined
-  readonly min?: number | undefined
-  readonly max?: number | undefined
-  readonly order?: "fifo" | "lifo" | undefined
-  readonly connectTimeout?: Duration.Input | undefined
-  readonly connectConcurrency?: number | undefined
-  readonly connectRetry?: Schedule.Schedule<unknown, SqlError | ConnectTimeout> | undefined
-  readonly acquireTimeout?: Duration.Input | undefined
-  readonly maxWaiting?: number | undefined
-  readonly maxIdle?: Duration.Input | undefined
-  readonly maxAge?: Duration.Input | undefined
-  readonly maxAgeJitter?: number | undefined
-  readonly maxUses?: number | undefined
-  readonly validateAfterIdle?: Duration.Input | undefined
-  readonly validateTimeout?: Duration.Input | undefined
-  readonly keepAlive?: { readonly every: Duration.Input } | undefined
-  readonly cleanup?: Cleanup | undefined
-  readonly cleanupTimeout?: Duration.Input | undefined
-  readonly multiplex?: boolean | { readonly statements: number } | undefined
-  readonly leakAfter?: Duration.Input | undefined
-  readonly closeTimeout?: Duration.Input | undefined
-}
+/** Of both kinds of pool; what connections in threads cannot have is looked for where they are made. */
+export type Options = RawConnectionPool.Options
 
 /** Statements that share a connection where nothing else is said: what `@effect/sql-pg` takes. */
 const defaultStatements = 32

@@ -3,6 +3,8 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
@@ -59,6 +61,27 @@ export const makeBare = Effect.fnUntraced(function* (
   const runFork = Effect.runForkWith(yield* Effect.context())
   let last = 0
 
+  /**
+   * What was sent ahead of others cannot be called back, and a cancel could hit theirs. So nobody else is to wait behind it: a
+   * session that is not soon through with all that was sent leaves the pool, when those who share it have their results.
+   */
+  const passed = (member: Member): Effect.Effect<void> => {
+    const { exclusive } = member.session
+    if (exclusive === undefined) return member.invalidate
+    // Whoever waits to have a session alone may not be able to give up: that ends with the session at the latest.
+    const isThrough = Effect.forkDetach(Effect.scoped(exclusive), { startImmediately: true }).pipe(
+      Effect.flatMap((waiting) => Effect.timeoutOption(Fiber.await(waiting), longestPass)),
+      // The server does not wait for the clock of a test.
+      Effect.provideService(Clock, Clock.defaultValue())
+    )
+    return Effect.scoped(
+      Effect.andThen(
+        Pool.reserve(pool, member),
+        Effect.flatMap(isThrough, (done) => (Option.isSome(done) ? Effect.void : member.invalidate))
+      )
+    )
+  }
+
   const member = Effect.flatMap(connect.open, (session) => {
     const member = new Member({
       id: ++last,
@@ -71,6 +94,7 @@ export const makeBare = Effect.fnUntraced(function* (
     })
     member.attend()
     member.onEnd = () => void runFork(member.invalidate)
+    member.onAbandon = () => void runFork(passed(member))
     const { ended } = member.life
     return ended === undefined ? Effect.succeed(member) : Effect.fail(ended)
   })
@@ -236,6 +260,9 @@ interface Borrowed {
   /** By which the pool finds a borrow that can never be served. */
   readonly mark: Pool.CurrentLoan | undefined
 }
+
+/** How long a session that has an interrupted statement on it is kept from others before it is given up, in milliseconds. */
+const longestPass = 50
 
 const over: unique symbol = Symbol("over")
 
