@@ -8,7 +8,7 @@ export const program = fileURLToPath(new URL("../src/cenote.ts", import.meta.url
 const pty = fileURLToPath(new URL("topPty.py", import.meta.url))
 
 /** A screen as programs write to it: of all that terminals can do, that which this one is asked for. */
-export class Screen {
+class Screen {
   lines: Array<string> = []
   /** Modes that are on, `?25` and such. */
   readonly modes = new Set(["?7", "?25"])

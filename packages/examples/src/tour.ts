@@ -42,7 +42,7 @@ export const tour = Effect.fnUntraced(function* (options: { readonly port: numbe
     Effect.andThen(Console.log(heading(program)), live(onPools.runProgram(program)))
   )
   yield* Console.log(chapter("What can be seen of them"))
-  yield* Console.log(heading(watched))
+  yield* Console.log(heading(watched.about))
   const ofSeeing = yield* live(watched.runProgram(url, seeing))
 
   yield* Console.log(chapter("Threads"))

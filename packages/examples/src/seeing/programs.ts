@@ -7,12 +7,16 @@ import { expectations, problems, problemsOfLoans } from "../checks.ts"
 import { type Figures, observe } from "../observe.ts"
 import type { Seen } from "./seeing.ts"
 
-export const title = "Seeing Pools"
+const title = "Seeing Pools"
 
-export const shows =
-  "A session is not given back, and others wait: what metrics and the dashboard say of it, and who it was"
+/** What there is to see, in a line. */
+export const about = {
+  title,
+  shows:
+    "A session is not given back, and others wait: what metrics and the dashboard say of it, and who it was"
+}
 
-export interface Outcome {
+interface Outcome {
   readonly title: string
   readonly pools: ReadonlyArray<Figures>
   /** What does not hold, each in a sentence. */
