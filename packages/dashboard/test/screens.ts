@@ -1,6 +1,6 @@
 // Takes the pictures of the page into the folder that is given: a shop whose database has run short.
 import { Dashboard } from "@cenote/dashboard"
-import { Console, Effect, Random } from "effect"
+import { Console, Effect, Logger, Random } from "effect"
 import { statSync } from "node:fs"
 import { join } from "node:path"
 import type { Browser, BrowserContextOptions } from "playwright-core"
@@ -20,13 +20,13 @@ const pictures: ReadonlyArray<Picture> = [
   {
     file: "dashboard-light.png",
     at: "/",
-    look: { colorScheme: "light", viewport: { width: 1280, height: 400 }, deviceScaleFactor: 1.5 },
+    look: { colorScheme: "light", viewport: { width: 1280, height: 400 }, deviceScaleFactor: 1.3 },
     whole: true
   },
   {
     file: "dashboard-dark.png",
     at: "/#/pool/app%2FDb",
-    look: { colorScheme: "dark", viewport: { width: 1280, height: 880 }, deviceScaleFactor: 1.5 },
+    look: { colorScheme: "dark", viewport: { width: 1280, height: 880 }, deviceScaleFactor: 1.3 },
     whole: false
   },
   {
@@ -43,10 +43,8 @@ const take = async (browser: Browser, url: string, folder: string, { at, file, l
     const page = await context.newPage()
     await page.goto(url + at)
     // All pools are there, and the one that is short is said to be.
-    await page
-      .getByText(/borrowers wait for 10 connections/)
-      .first()
-      .waitFor()
+    const part = page.locator(at === "/" ? "#overview" : "#detail")
+    await part.getByText(/borrowers wait for 10 connections/).waitFor()
     if (at !== "/") await page.getByRole("img", { name: /^Resources, now: .*used 10/ }).waitFor()
     await page.screenshot({ path: join(folder, file), fullPage: whole })
   } finally {
@@ -74,6 +72,7 @@ await Effect.runPromise(
   program.pipe(
     Effect.scoped,
     Random.withSeed("cenote"),
-    Effect.provide(Dashboard.layer({ port: 0, pace: "500 millis" }))
+    Effect.provide(Dashboard.layer({ port: 0, pace: "500 millis" })),
+    Effect.provide(Logger.layer([]))
   )
 )

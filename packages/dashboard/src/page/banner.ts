@@ -1,6 +1,6 @@
 // The answer to the first question: is all well, and if not, what is to be done about what.
 import type { Level } from "../internal/protocol.ts"
-import { h, icon } from "./dom.ts"
+import { h, icon, Words } from "./dom.ts"
 import { count, several } from "./format.ts"
 import type { Pool } from "./state.ts"
 import { hashOf, levelPhrase, levels, levelWord, severity } from "./words.ts"
@@ -9,18 +9,15 @@ import { hashOf, levelPhrase, levels, levelWord, severity } from "./words.ts"
 const maxNamed = 3
 
 export class Banner {
-  readonly element = h("div", { class: "banner", role: "status" })
+  readonly element = h("div", { class: "banner" })
+  /** What is read out: that a pool has become short, and not each figure that moves. */
+  readonly heard = new Words(h("p", { class: "unseen", role: "status" }))
   /** What is shown, to leave it alone when it is the same. */
   private shown = ""
 
   render(pools: Iterable<Pool>): void {
     const all = [...pools]
-    const ill = all
-      .filter(({ figures }) => figures.level !== "ok")
-      .toSorted(
-        (a, b) =>
-          severity(a.figures.level) - severity(b.figures.level) || b.figures.pending - a.figures.pending
-      )
+    const ill = all.filter(({ figures }) => figures.level !== "ok").toSorted(worse)
     const named = ill.slice(0, maxNamed)
     const key = JSON.stringify([
       all.length,
@@ -34,8 +31,21 @@ export class Banner {
     if (named.length === 0) this.element.replaceChildren(nothingIll(all.length))
     else
       this.element.replaceChildren(...named.map((pool) => report(pool, level)), ...rest(ill.slice(maxNamed)))
+    this.heard.set(
+      named.length === 0
+        ? all.length === 0
+          ? ""
+          : "All pools are well"
+        : named.map(({ figures: { level }, id }) => `${id} ${levelPhrase[level]}`).join(", ")
+    )
   }
 }
+
+/** The worst first. Lines of about the same length stand by their names, so that they do not change places all the time. */
+const worse = (a: Pool, b: Pool): number =>
+  severity(a.figures.level) - severity(b.figures.level) || digits(b) - digits(a) || (a.id < b.id ? -1 : 1)
+
+const digits = ({ figures: { pending } }: Pool): number => String(pending).length
 
 const nothingIll = (pools: number): HTMLElement =>
   pools === 0

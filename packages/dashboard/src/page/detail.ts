@@ -131,7 +131,7 @@ class View {
   private readonly level = new Words(h("span"))
   private readonly stateBadge = new Words(h("span", { class: "badge" }))
   private readonly actions: ReadonlyArray<HTMLElement>
-  private readonly report = h("div", { class: "banner", role: "status" })
+  private readonly report = h("div", { class: "banner" })
   private reported = ""
   private readonly bar = new Bar(64)
   private readonly others = new Words(h("span", { class: "others" }))

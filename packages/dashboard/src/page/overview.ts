@@ -16,6 +16,11 @@ export class Overview {
   private readonly banner = new Banner()
   /** A row for each pool that was ever shown, and is still there. */
   private readonly rows = new Map<string, Row>()
+  /** Those of them that are on the screen or close to it. The others are written when they come into sight. */
+  private readonly inSight = new Map<string, Row>()
+  private readonly sight = new IntersectionObserver((entries) => this.look(entries), { rootMargin: "300px" })
+  /** Something has changed while another page was shown. */
+  private isBehind = true
   private readonly body = h("div", { role: "rowgroup", class: "rows" })
   private readonly headers = columns.map(header)
   private readonly search = h("input", {
@@ -63,6 +68,7 @@ export class Overview {
     )
     root.append(
       h("h1", { class: "unseen" }, "Pools"),
+      this.banner.heard.element,
       this.banner.element,
       h("div", { class: "bench", role: "search" }, find, this.kind, this.order, this.shown),
       table,
@@ -79,18 +85,21 @@ export class Overview {
       this.places = placesByName(pools.keys())
       this.renderKinds()
     }
-    for (const id of dirty.figures) {
-      const pool = pools.get(id)
-      if (pool !== undefined) this.rowOf(pool).render(pool.figures)
-    }
-    if (dirty.list || dirty.figures.size > 0) {
-      this.banner.render(pools.values())
-      this.arrange()
-    }
+    for (const id of dirty.figures) this.inSight.get(id)?.render(pools.get(id)?.figures)
+    if (!dirty.list && dirty.figures.size === 0) return
+    if (this.root.hidden) this.isBehind = true
+    else this.renderAll()
   }
 
   show(): void {
     setHidden(this.root, false)
+    if (this.isBehind) this.renderAll()
+  }
+
+  private renderAll(): void {
+    this.isBehind = false
+    this.banner.render(this.state.pools.values())
+    this.arrange()
   }
 
   hide(): void {
@@ -213,12 +222,27 @@ export class Overview {
     const row = new Row(pool)
     row.render(pool.figures)
     this.rows.set(pool.id, row)
+    this.sight.observe(row.element)
     return row
   }
 
   private drop(id: string, row: Row): void {
     row.element.remove()
+    this.sight.unobserve(row.element)
     this.rows.delete(id)
+    this.inSight.delete(id)
+  }
+
+  private look(entries: ReadonlyArray<IntersectionObserverEntry>): void {
+    for (const { isIntersecting, target } of entries) {
+      const id = target instanceof HTMLElement ? (target.dataset["pool"] ?? "") : ""
+      const row = this.rows.get(id)
+      if (row === undefined || row.element !== target) continue
+      if (isIntersecting) this.inSight.set(id, row)
+      else this.inSight.delete(id)
+      // Also as it goes out of sight: what somebody finds there by other ways than their eyes is not older than that.
+      row.render(this.state.pools.get(id)?.figures)
+    }
   }
 
   private keep(): void {

@@ -33,6 +33,7 @@ export class Row {
 
   constructor({ id, kind }: Pool) {
     this.kind = kind
+    this.element.dataset["pool"] = id
     this.link = h("a", { href: hashOf(id), class: "open", title: id }, id)
     const name = h("span", { class: "name" }, this.link)
     this.element.append(
@@ -49,8 +50,8 @@ export class Row {
     )
   }
 
-  render(figures: Figures): void {
-    if (figures === this.shown) return
+  render(figures: Figures | undefined): void {
+    if (figures === undefined || figures === this.shown) return
     const { level, state } = figures
     if (level !== this.shown?.level) {
       this.element.dataset["level"] = level
