@@ -126,7 +126,7 @@ const print = (model: Model) =>
   Effect.suspend(() => {
     // Where there is no terminal, `COLUMNS` says how wide lines may be.
     const wanted = Number(process.env["COLUMNS"])
-    const columns = process.stdout.columns ?? (wanted > 0 ? wanted : Infinity)
+    const columns = process.stdout.columns || (wanted > 0 ? wanted : Infinity)
     return Console.log(snapshot(model, { columns, color: hasColors() }).join("\n"))
   })
 

@@ -36,7 +36,8 @@ export const live = Effect.fnUntraced(
       return yield* Effect.forever(
         Effect.gen(function* () {
           yield* Queue.take(redraw)
-          const size = { columns: yield* terminal.columns, rows: yield* terminal.rows }
+          // A terminal that does not know its size says 0.
+          const size = { columns: (yield* terminal.columns) || 80, rows: (yield* terminal.rows) || 24 }
           const { color } = options
           yield* show(frame(SubscriptionRef.getUnsafe(model), size, { columns: size.columns, color }))
         })
