@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process"
 import { ConnectionPool, RawConnectionPool, TpooledConnectionPool } from "@cenote/sql"
 import { PgDriver } from "@cenote/sql-pg"
 import { TestServers } from "@cenote/testing"
@@ -6,12 +7,23 @@ import { expect, layer } from "@effect/vitest"
 import { Effect, Fiber, Layer, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 
+/** From 1.21 on it can know of statements that are prepared once and then found by their name. */
+const knowsPrepared = ((): boolean => {
+  const path = `${process.env["PATH"]}:/usr/sbin`
+  const { stdout } = spawnSync("pgbouncer", ["--version"], {
+    encoding: "utf8",
+    env: { ...process.env, PATH: path }
+  })
+  const [, major, minor] = /(\d+)\.(\d+)/.exec(stdout ?? "") ?? []
+  return Number(major) > 1 || (Number(major) === 1 && Number(minor) >= 21)
+})()
+
 const Bouncer = Layer.unwrap(
   Effect.map(TestServers.Postgres, ({ config }) =>
     TestServers.PgBouncer.layer({
       postgres: config,
       poolMode: "transaction",
-      settings: { default_pool_size: 2 }
+      settings: { default_pool_size: 2, ...(knowsPrepared ? { max_prepared_statements: 50 } : {}) }
     })
   )
 ).pipe(Layer.provide(TestServers.Postgres.shared))
@@ -21,11 +33,12 @@ await TestServers.describeWith(
   [TestServers.Postgres.sharedAvailable, TestServers.PgBouncer.available],
   () => {
     layer(Bouncer, { excludeTestServices: true })((it) => {
-      for (const kind of ["raw", "tpooled"]) {
+      const kinds = ["raw", "tpooled", ...(knowsPrepared ? ["raw, prepared", "tpooled, prepared"] : [])]
+      for (const kind of kinds) {
         const pool = Layer.unwrap(
           Effect.map(TestServers.PgBouncer, ({ config }) => {
-            const driver = PgDriver.make({ ...config, prepare: false })
-            return kind === "raw"
+            const driver = PgDriver.make({ ...config, prepare: kind.endsWith("prepared") })
+            return kind.startsWith("raw")
               ? RawConnectionPool.layer(driver, { max: 10 })
               : Layer.provide(
                   TpooledConnectionPool.layer(driver, { max: 10 }),
@@ -59,6 +72,30 @@ await TestServers.describeWith(
             ])
             expect(yield* ConnectionPool.stats).toMatchObject({ size: 10, used: 0, failures: 0 })
           }).pipe(Effect.provide(pool))
+        )
+
+        it.effect(
+          `${kind}: single statements, each again and again, in whichever session of the server`,
+          () =>
+            Effect.gen(function* () {
+              const sql = yield* SqlClient
+              const numbers = Array.from({ length: 500 }, (_, i) => i)
+              const results = yield* Effect.forEach(
+                numbers,
+                (n) =>
+                  n % 2 === 0
+                    ? sql<{ n: number }>`select ${n}::int as n, pg_backend_pid() as pid`
+                    : sql<{ n: number }>`select ${n}::int + 0 as n, pg_backend_pid() as pid`,
+                { concurrency: 50 }
+              )
+              expect(results.map(([row]) => row!.n)).toEqual(numbers)
+              expect(yield* ConnectionPool.stats).toMatchObject({
+                size: 10,
+                used: 0,
+                failures: 0,
+                destroyed: 0
+              })
+            }).pipe(Effect.provide(pool))
         )
 
         it.effect(
