@@ -140,3 +140,13 @@ export class Call {
     this.submittedAt = now
   }
 }
+
+const opOf = ({ target }: Call): string | undefined =>
+  target instanceof RemoteFunction || typeof target === "number" ? undefined : target.op
+
+export const isDisposal = (call: Call): boolean => opOf(call) === "dispose"
+
+/** Pulls from a source, and disposals. */
+export const belongsToEarlier = (call: Call): boolean => opOf(call) === "pull" || isDisposal(call)
+
+export const createsObject = (call: Call): boolean => opOf(call) === "create"

@@ -1,6 +1,7 @@
 import { copyOf } from "./clone.ts"
 import type { Core } from "./core.ts"
 import { Host } from "./host.ts"
+import { configOf } from "./options.ts"
 import { ToThread } from "./protocol.ts"
 import { Thread } from "./thread.ts"
 
@@ -28,7 +29,7 @@ export const startInline = (core: Core): Thread => {
     },
     terminate: undefined
   }
-  host.receive([ToThread.configure, core.configFor(thread)])
+  host.receive([ToThread.configure, configOf(core.settings, thread)])
   thread.state = "ready"
   return thread
 }

@@ -88,7 +88,7 @@ const submit = (
       core.timers.now()
     )
     core.submit(call)
-    return Effect.sync(() => core.interrupted(call))
+    return Effect.sync(() => core.stopping.interrupted(call))
   })
 }
 

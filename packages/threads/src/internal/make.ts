@@ -39,7 +39,7 @@ export const make = Effect.fnUntraced(function* (options: Options, defaultSize: 
   let core: Core | undefined
   const acquire = Effect.suspend(() => {
     const start = Effect.suspend(() => startThread(core!, ++last, platform, spawner))
-    const pause = core!.pauseBeforeStart
+    const pause = core!.growth.pauseBeforeStart
     return pause === 0 ? start : Effect.delay(start, pause)
   })
   core = yield* makeCore(settings, acquire, false)

@@ -8,7 +8,7 @@ import type * as LogLevel from "effect/LogLevel"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
-import type { Call } from "./call.ts"
+import { belongsToEarlier, type Call } from "./call.ts"
 import type { Core } from "./core.ts"
 import { decodeError } from "./decode.ts"
 import type { WireLog, WireSpan } from "./protocol.ts"
@@ -95,6 +95,12 @@ export class SpanReplay {
     this.waiting.delete(parentId)
     for (const child of children) this.tell(child)
   }
+}
+
+/** Where the spans of a call go: those of pulls from one source belong together. */
+export const replayOf = (call: Call): SpanReplay => {
+  const owner = call.pinned !== undefined && belongsToEarlier(call) ? call.pinned : call
+  return (owner.spans ??= new SpanReplay(call.context))
 }
 
 /** Tells a span that ended after the call that it belongs to. */

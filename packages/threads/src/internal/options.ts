@@ -1,6 +1,8 @@
 import * as Duration from "effect/Duration"
 import type * as Schedule from "effect/Schedule"
 import type { Options } from "../ThreadPool.ts"
+import type { Config } from "./protocol.ts"
+import type { Thread } from "./thread.ts"
 
 /** Options with defaults filled in; times are in milliseconds, and `Infinity` stands for "never". */
 export interface Settings {
@@ -118,6 +120,20 @@ export const resolve = (options: Options, defaultSize: number): Settings => {
     spawnRetry: options.spawnRetry,
     closeTimeout: millis(name, "closeTimeout", options.closeTimeout, 30_000, "zero allowed"),
     logFailures: options.logFailures ?? false
+  }
+}
+
+/** What a thread is told of them, and of itself. */
+export const configOf = (settings: Settings, thread: Thread): Config => {
+  const { preload, recycleHeap, taskTimeout } = settings
+  return {
+    thread: thread.id,
+    memory: thread.memory?.buffer as SharedArrayBuffer | undefined,
+    concurrency: thread.concurrency,
+    epoch: thread.epoch,
+    preload,
+    taskTimeout: taskTimeout === Infinity ? undefined : taskTimeout,
+    tellHeap: recycleHeap !== Infinity
   }
 }
 

@@ -48,7 +48,7 @@ export class Remotes {
 
   private release(handle: Handle): void {
     this.forget(handle)
-    this.core.letGo(handle)
+    this.core.objects.letGo(handle)
   }
 
   forget(handle: Handle): void {

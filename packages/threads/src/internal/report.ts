@@ -63,12 +63,19 @@ export const leases = (
 export const waiters = (core: Core, limit = Infinity): Effect.Effect<ReadonlyArray<PoolModule.Waiter>> =>
   Effect.sync(() => {
     const now = core.timers.now()
-    return core.waitingCalls(Math.max(0, limit)).map((call) => ({
+    return waitingCalls(core, Math.max(0, limit)).map((call) => ({
       fiber: call.fiber.id,
       span: spanName(call),
       waited: Math.max(0, now - call.submittedAt)
     }))
   })
+
+const waitingCalls = (core: Core, limit: number): ReadonlyArray<Call> => {
+  const calls: Array<Call> = []
+  for (const line of [core.line, core.creations, core.held]) calls.push(...line.first(limit))
+  for (const { backlog } of core.threads) calls.push(...backlog.first(limit))
+  return calls.toSorted((a, b) => a.serial - b.serial).slice(0, limit)
+}
 
 /** What each thread is at. */
 export const threads = (core: Core): Effect.Effect<PoolRegistry.Threads> =>

@@ -8,6 +8,7 @@ import { Spawner, type SpawnerFn, type WorkerPlatform } from "effect/workers/Wor
 import { SpawnFailed, type ThreadCrashed } from "../ThreadError.ts"
 import type { Core } from "./core.ts"
 import { decodeError } from "./decode.ts"
+import { configOf } from "./options.ts"
 import { FromThread, ToThread } from "./protocol.ts"
 import { Thread } from "./thread.ts"
 
@@ -64,7 +65,7 @@ export const startThread = Effect.fnUntraced(function* (
     core.left(thread)
   })
   if (!canShareMemory(raw)) thread.memory = undefined
-  core.timers.fork(worker.send([ToThread.configure, core.configFor(thread)]))
+  core.timers.fork(worker.send([ToThread.configure, configOf(core.settings, thread)]))
   yield* Deferred.await(ready)
   // It may have ended since it said so.
   if (running.pollUnsafe() !== undefined) return yield* failed(undefined)
