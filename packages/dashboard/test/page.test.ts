@@ -88,6 +88,10 @@ describePage("the overview", () => {
     await soon(() => rows(page)).toEqual(["app/Cache", "app/Db", "app/Tokens", "mail/Smtp"])
     await page.getByRole("columnheader", { name: "Pool" }).getByRole("button").click()
     expect(await rows(page)).toEqual(["app/Cache", "app/Db", "app/Tokens", "mail/Smtp"])
+    // A pool that comes changes nothing of what is chosen.
+    await run(TokenPool.make({ name: "mail/Tokens", max: 2 }))
+    await soon(() => rows(page)).toEqual(["app/Cache", "app/Db", "app/Tokens", "mail/Smtp", "mail/Tokens"])
+    await page.getByRole("combobox", { name: "Kind of pool" }).selectOption("pool")
     // What was looked for is still looked for when the page has been loaded again.
     await page.getByRole("searchbox").fill("mail")
     await page.reload()
@@ -264,11 +268,7 @@ describePage("an action", () => {
     await shows(dialog, "2 resources too many are closed: 2 at once.")
     await dialog.getByRole("button", { name: "Resize" }).click()
     await soon(stats).toMatchObject({ min: 0, max: 1, size: 1 })
-    await page
-      .getByRole("status")
-      .filter({ hasText: /^app\/Db: / })
-      .first()
-      .waitFor()
+    await shows(page.locator(".toast"), "app/Db has min 0, max 1 now")
     await shows(page.locator(".strip"), "in use 1 / 1")
 
     await press("Suspend")

@@ -26,7 +26,7 @@ const pictures: ReadonlyArray<Picture> = [
   {
     file: "dashboard-dark.png",
     at: "/#/pool/app%2FDb",
-    look: { colorScheme: "dark", viewport: { width: 1280, height: 880 }, deviceScaleFactor: 1.3 },
+    look: { colorScheme: "dark", viewport: { width: 1280, height: 850 }, deviceScaleFactor: 1.2 },
     whole: false
   },
   {

@@ -98,7 +98,7 @@ const search: Loads = Effect.gen(function* () {
 })
 
 const mail: Loads = Effect.gen(function* () {
-  const pool = yield* Pool.make({ name: "mail/Smtp", acquire: connect(80, 140), max: 4, maxUses: 12 })
+  const pool = yield* Pool.make({ name: "mail/Smtp", acquire: connect(80, 140), min: 2, max: 4, maxUses: 60 })
   yield* visitors(3, [200, 900], () =>
     Pool.use(pool, () => pause(60, 220)).pipe(Effect.withSpan("mail.send"))
   )

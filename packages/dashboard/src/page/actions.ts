@@ -173,7 +173,7 @@ const act = async (action: Action, id: string, limits: Limits): Promise<void> =>
     // The page itself asks for the token.
     if (response.status === 401) return location.reload()
     const answer: Answer = await response.json()
-    if ("done" in answer) toast("done", `${id}: ${answer.done}`)
+    if ("done" in answer) toast("done", answer.done)
     else toast("error", `${id}: ${answer.error}`)
   } catch {
     toast("error", `${id}: ${labels[action]} failed, the program does not answer`)

@@ -21,6 +21,8 @@ const pauseButton = byId("pause", HTMLButtonElement)
 /** Nothing of what is told is drawn while this is set; it is drawn at once when it is not any more. */
 let paused = false
 let pausedAt = 0
+/** The program was started anew while the page was paused: what it says is for another page. */
+let isOutdated = false
 let connection: Connection = { is: "connecting" }
 /** A frame has been asked for. */
 let asked = false
@@ -82,13 +84,18 @@ const connectionState = (): readonly [is: string, words: string] => {
 const stream = new Stream({
   whole: (whole) => {
     // Another server may have another page.
-    if (state.whole !== undefined && state.whole.instance !== whole.instance) return location.reload()
+    if (state.whole !== undefined && state.whole.instance !== whole.instance) {
+      isOutdated = true
+      if (!paused) location.reload()
+      return
+    }
     state.begin(whole)
     // Also while paused: there is something else to look at.
     ask()
     tick()
   },
   change: (change) => {
+    if (isOutdated) return
     state.change(change)
     if (!paused) ask()
   },
@@ -99,6 +106,7 @@ const stream = new Stream({
 })
 
 const pause = (): void => {
+  if (isOutdated) return location.reload()
   paused = !paused
   pausedAt = Date.now()
   setAttribute(pauseButton, "aria-pressed", String(paused))
@@ -117,7 +125,8 @@ const navigate = (): void => {
   if (focus === undefined) {
     detail.close()
     overview.show()
-    if (before !== undefined) overview.focusPool(before)
+    // Not from whoever has gone on to something else, such as the search.
+    if (before !== undefined && document.activeElement === document.body) overview.focusPool(before)
   } else {
     overview.hide()
     detail.open(focus)

@@ -37,6 +37,8 @@ export class Overview {
   private readonly shown = h("p", { class: "shown", role: "status" })
   private readonly nothing = h("p", { class: "note", hidden: true }, "No pool fits the filter.")
   private sort: Sort = worstFirst
+  /** Chosen, also while there is no pool of this kind. */
+  private wantedKind = ""
   /** Of all pools there are. */
   private places: ReadonlyMap<string, number> = new Map()
 
@@ -154,6 +156,7 @@ export class Overview {
   }
 
   private filtered(): void {
+    this.wantedKind = this.kind.value
     this.keep()
     this.arrange()
   }
@@ -208,12 +211,11 @@ export class Overview {
 
   private renderKinds(): void {
     const kinds = [...new Set([...this.state.pools.values()].map((_) => _.kind))].toSorted()
-    const before = this.kind.value || (this.kind.dataset["wanted"] ?? "")
     this.kind.replaceChildren(
       h("option", { value: "" }, "All kinds"),
       ...kinds.map((kind) => h("option", { value: kind }, kindWord[kind]))
     )
-    this.kind.value = kinds.some((kind) => kind === before) ? before : ""
+    this.kind.value = kinds.some((kind) => kind === this.wantedKind) ? this.wantedKind : ""
   }
 
   private rowOf(pool: Pool): Row {
@@ -258,7 +260,7 @@ export class Overview {
     try {
       const kept = JSON.parse(sessionStorage.getItem(key) ?? "{}")
       if (typeof kept.search === "string") this.search.value = kept.search
-      if (typeof kept.kind === "string") this.kind.dataset["wanted"] = kept.kind
+      if (typeof kept.kind === "string") this.wantedKind = kept.kind
       if (columns.some((_) => _.key === kept.sort?.key))
         this.sort = { key: kept.sort.key, down: kept.sort.down === true }
     } catch {
