@@ -1,7 +1,7 @@
 // Pages in a real Chromium, for the tests of what a person sees and does.
 import { Dashboard } from "@cenote/dashboard"
-import { PoolRegistry } from "@cenote/pool"
-import { Effect, Layer, Logger, type Scope } from "effect"
+import { Pool, PoolRegistry } from "@cenote/pool"
+import { Effect, type Fiber, Layer, Logger, type Scope } from "effect"
 import type { Browser, BrowserContextOptions, Locator, Page } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { executable, launch, missing } from "./chromium.ts"
@@ -115,3 +115,19 @@ export const openPool = async (page: Page, name: string): Promise<void> => {
   await page.getByRole("table", { name: "Pools" }).getByRole("link", { name, exact: true }).click()
   await page.getByRole("heading", { level: 1, name, exact: true }).waitFor()
 }
+
+/** The names of all pools in the overview, from top to bottom. */
+export const rows = (page: Page): Promise<ReadonlyArray<string>> =>
+  page.locator(".rows .open").allTextContents()
+
+/** What is pooled where that does not matter. */
+export const acquire = Effect.sync(() => ({}))
+
+/** Borrows under a span, and keeps it until it is interrupted. */
+export const hold = <A>(
+  pool: Pool.Pool<A>,
+  span: string
+): Effect.Effect<Fiber.Fiber<unknown, unknown>, never, Scope.Scope> =>
+  Effect.forkScoped(Effect.withSpan(Effect.scoped(Effect.andThen(Pool.get(pool), Effect.never)), span), {
+    startImmediately: true
+  })

@@ -5,10 +5,8 @@ import { Pool, PoolRegistry } from "@cenote/pool"
 import { Effect } from "effect"
 import { type Locator, type Page } from "playwright-core"
 import { expect } from "vitest"
-import { describePage, openPool, rowOf, shows, soon, test } from "./browser.ts"
+import { acquire, describePage, openPool, rowOf, shows, soon, test } from "./browser.ts"
 import { shop } from "./shop.ts"
-
-const acquire = Effect.sync(() => ({}))
 
 const make = (...names: ReadonlyArray<string>) =>
   Effect.forEach(names, (name) => Pool.make({ name, acquire, max: 3 }))
