@@ -91,6 +91,11 @@ export class Core<A, E> {
   private serial = 0
   /** Times that a resource came to rest so far. */
   private rests = 0
+  /**
+   * The time of a return, in milliseconds since the epoch, for those who are lent at once what came back: looking at the clock costs
+   * more than all else that metrics want. Above 0 only until something else is run.
+   */
+  private today = 0
   private pumping = false
   /** Something changed while pumping. */
   private pumpAgain = false
@@ -213,7 +218,7 @@ export class Core<A, E> {
     else if (this.events.noted) this.tellLent(lease, slot, 0)
     lease.state = "held"
     lease.slot = slot
-    lease.since = this.work.clock.currentTimeMillisUnsafe()
+    lease.since = this.today === 0 ? this.work.clock.currentTimeMillisUnsafe() : this.today
     lease.span = lease.fiber.cache.span
     this.loans.push(lease)
     this.totals.borrowed++
@@ -238,6 +243,12 @@ export class Core<A, E> {
   }
 
   private giveBack(lease: Lease<A, E>): void {
+    if (this.events.noted) this.tellReturned(lease, lease.slot!)
+    this.takeBack(lease)
+    this.today = 0
+  }
+
+  private takeBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
     const now = this.timed ? this.work.now() : 0
     this.loans.remove(lease)
@@ -246,7 +257,6 @@ export class Core<A, E> {
     this.usedAt = now
     lease.slot = undefined
     if (lease.kind === "alone") slot.reservations--
-    if (this.events.noted) this.tellReturned(lease, slot)
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
     if (slot.phase !== "ready") return
@@ -269,7 +279,8 @@ export class Core<A, E> {
 
   private tellReturned(lease: Lease<A, E>, slot: Slot<A>): void {
     const { events } = this
-    const held = heldFor(lease, this.work.clock)
+    this.today = this.work.clock.currentTimeMillisUnsafe()
+    const held = Math.max(0, this.today - lease.since)
     events.recorders.all?.used(held)
     if (events.heard) this.tellTraffic("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
   }
@@ -481,6 +492,7 @@ export class Core<A, E> {
   // -----------------------------------------------------------------------------
 
   private create(): void {
+    this.today = 0
     const slot = new Slot<A>(++this.serial)
     const startedAt = this.work.now()
     this.slots.add(slot)
@@ -622,6 +634,7 @@ export class Core<A, E> {
     timeout: number,
     done: (exit: Exit.Exit<B, unknown> | undefined) => void
   ): void {
+    this.today = 0
     const worker = this.work.bounded(
       Effect.scoped(Effect.suspend(() => task(slot.value))),
       timeout,
@@ -662,6 +675,7 @@ export class Core<A, E> {
   /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
   close(slot: Slot<A>, reason: CloseReason): void {
     if (slot.phase === "closing") return
+    this.today = 0
     this.shelf.remove(slot)
     if (slot.phase === "busy") this.busy--
     else if (slot.leases === 0) this.idle--

@@ -37,7 +37,7 @@ export const reject = (pool: string, option: string, value: unknown, allowed: st
 }
 
 /** A whole number from `least` up. `Infinity` is taken where it is the default. */
-export const count = (
+const count = (
   pool: string,
   option: string,
   value: number | undefined,
@@ -71,7 +71,7 @@ const millis = (
       )
 }
 
-export const sizes = (pool: string, min: number, max: number): void => {
+const sizes = (pool: string, min: number, max: number): void => {
   if (min > max) reject(pool, "min", min, `at most max, which is ${max}: lower min or raise max`)
 }
 
