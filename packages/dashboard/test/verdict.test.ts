@@ -48,6 +48,7 @@ const judged = ({
     kind: "connections",
     recent: {},
     lastFailure: "",
+    hasRecovered: false,
     oldest: { ...lease, held: figures.longestHeld ?? calm.longestHeld },
     leaks: 0,
     ...rest,
@@ -69,6 +70,7 @@ describe("a pool is judged", () => {
     ).toEqual(well)
     // A loan for the life of the program, such as a listener's, is no leak by itself.
     expect(judged({ figures: { longestHeld: 20_000 } })).toEqual(well)
+    expect(judged({ figures: { longestHeld: 3_600_000, hold50: null, hold99: null } })).toEqual(well)
   })
 
   it("short when the head of the line has waited for a second, with what to do where all loans are short", () => {
@@ -133,6 +135,77 @@ describe("a pool is judged", () => {
     )
     expect(judged({ ...broken, figures: { pending: 2 } }).level).toBe("short")
     expect(judged(broken).level).toBe("watch")
+  })
+
+  it("by what creating does now, where it failed before", () => {
+    const past = { recent: { CreateFailed: 2 }, lastFailure: "connect ECONNREFUSED", hasRecovered: true }
+    expect(judged({ ...past, figures: { idle: 0, used: 0, size: 0 } })).toMatchObject({
+      level: "watch",
+      matter:
+        "Creating a connection failed 2 times in the last moments, and has worked since: connect ECONNREFUSED."
+    })
+    // What is past does not hide who waits now, and for what.
+    expect(judged({ ...past, figures: { ...full, pending: 3, longestWait: 2_000 } }).matter).toBe(
+      "3 borrowers wait for 10 connections, the longest for 2.0 s."
+    )
+  })
+
+  it("down when creating takes longer than it may, without a word of credentials", () => {
+    expect(
+      judged({
+        recent: { CreateTimeout: 1 },
+        lastFailure: "not created within 5s",
+        figures: { idle: 0, used: 0, size: 0 }
+      })
+    ).toEqual({
+      level: "down",
+      matter: "Creating a connection fails: not created within 5s.",
+      remedy: "See whether what it needs is up, reachable, and not overloaded, or give it longer."
+    })
+  })
+
+  it("by what is short: more of them help neither where creating nor where closing hangs", () => {
+    const line = { size: 10, idle: 0, pending: 12, longestWait: 1_500 }
+    const none = { oldest: undefined }
+    const creates = "Creating takes long: see what it needs, or keep more with min."
+    expect(judged({ ...none, figures: { ...line, used: 0, creating: 10 } }).remedy).toBe(creates)
+    // Those who waited for it have given up.
+    expect(
+      judged({
+        ...none,
+        figures: { size: 4, idle: 0, used: 0, creating: 4 },
+        recent: { AcquireTimeout: 4 }
+      }).remedy
+    ).toBe(creates)
+    // One more that comes does not help the other eleven.
+    expect(judged({ ...none, figures: { ...line, used: 9, creating: 1 } })).toMatchObject({
+      matter: "12 borrowers wait for 10 connections, the longest for 1.5 s.",
+      remedy: expect.stringMatching(/^All are in use .* Raise max/)
+    })
+    expect(judged({ ...none, figures: { ...line, used: 0, closing: 10 } }).remedy).toBe(
+      "What was closed still takes its place until it has ended: see why closing a connection takes long."
+    )
+  })
+
+  it("without the claim that all are in use where some are not", () => {
+    expect(judged({ figures: { wait99: 250 } }).remedy).toBe(
+      "At times all are in use (half of all for less than 5 ms), or have to be created first. Keep more with min, raise max, or hold for a shorter time."
+    )
+    expect(judged({ kind: "threads", recent: { CallRejected: 2 } }).remedy).toMatch(
+      /^At times all threads are busy/
+    )
+    // Of a keyed pool, what is at rest may be another key's.
+    expect(judged({ kind: "keyed", figures: { max: -1, pending: 4, longestWait: 2_000 } }).remedy).toMatch(
+      /^All that some key may have is in use .* Raise maxPerKey/
+    )
+  })
+
+  it("short when borrowers got nothing but what was broken", () => {
+    expect(judged({ recent: { ValidationFailed: 2, invalid: 6 } })).toEqual({
+      level: "short",
+      matter: "2 borrowers got nothing: each connection that they tried was broken.",
+      remedy: "See whether what it needs is up, and whether validate asks for what can be had."
+    })
   })
 
   it("down when it is suspended and somebody waits", () => {

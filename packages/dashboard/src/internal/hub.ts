@@ -6,6 +6,8 @@ import * as Stream from "effect/Stream"
 import type { Figures, Focus, FocusChange, PoolView, Whole } from "./protocol.ts"
 import { Watched } from "./watched.ts"
 
+const nanosPerMilli = 1e6
+
 export type Message =
   | { readonly event: "whole"; readonly data: string }
   | { readonly event: "change"; readonly data: string }
@@ -15,8 +17,8 @@ interface Viewer {
   readonly focus: string | undefined
   /** Events of the pool in focus that it has been told. */
   eventsSeen: number
-  /** Whether it knew of the pool in focus at the last look. */
-  hadFocus: boolean
+  /** What it has been told the past of: another pool may come under the same name. */
+  focused: Watched | undefined
   next: Message | undefined
   /** It has not read the last message, or knows nothing yet. */
   lost: boolean
@@ -27,8 +29,9 @@ interface Viewer {
 export class Hub {
   private readonly pools = new Map<string, Watched>()
   private readonly viewers = new Set<Viewer>()
-  private added: Array<Watched> = []
-  private removed: Array<string> = []
+  /** Since the last look. */
+  private added = new Set<Watched>()
+  private removed = new Set<string>()
   private at = 0
   private closed = false
 
@@ -49,13 +52,14 @@ export class Hub {
     yield* Effect.acquireRelease(
       Effect.sync(() => {
         this.pools.set(entry.id, watched)
-        this.added.push(watched)
+        this.added.add(watched)
       }),
       () =>
         Effect.sync(() => {
           this.pools.delete(entry.id)
-          if (this.added.includes(watched)) this.added = this.added.filter((other) => other !== watched)
-          else this.removed.push(entry.id)
+          this.added.delete(watched)
+          // Whoever began to watch since the last look knows also of what has come since.
+          this.removed.add(entry.id)
         })
     )
   })
@@ -71,13 +75,16 @@ export class Hub {
 
   /** Looks and tells, once a pace, until it is interrupted. */
   readonly run: Effect.Effect<never> = Effect.gen({ self: this }, function* () {
-    let last = yield* Clock.currentTimeMillis
+    const clock = yield* Clock.Clock
+    let last = clock.monotonicTimeNanosUnsafe()
     while (true) {
       yield* Effect.sleep(this.about.pace)
-      const now = yield* Clock.currentTimeMillis
+      // The wall clock may have been set meanwhile, which is no rate of anything.
+      const now = clock.monotonicTimeNanosUnsafe()
+      const passed = Math.max(1, Number(now - last) / nanosPerMilli)
       // What goes wrong in one look must not end all others.
       yield* Effect.ignoreCause(
-        Effect.sync(() => this.look(now, Math.max(1, now - last))),
+        Effect.sync(() => this.look(clock.currentTimeMillisUnsafe(), passed)),
         { log: "Warn", message: "the dashboard could not look at the pools" }
       )
       last = now
@@ -87,19 +94,18 @@ export class Hub {
   private look(at: number, passed: number): void {
     this.at = at
     const { added, removed } = this
-    this.added = []
-    this.removed = []
+    this.added = new Set()
+    this.removed = new Set()
     // A pool may have any name, also that of a prototype.
     const figures: Record<string, Partial<Figures>> = Object.create(null)
-    const isNew = new Set(added)
     for (const [id, watched] of this.pools) {
       const before = watched.figures
       const after = watched.look(at, passed)
-      const changed = isNew.has(watched) ? undefined : difference(before, after)
+      const changed = added.has(watched) ? undefined : difference(before, after)
       if (changed !== undefined) figures[id] = changed
     }
     if (this.viewers.size === 0) return
-    const change = { at, added: added.map((_) => _.view()), removed, figures }
+    const change = { at, added: Array.from(added, (_) => _.view()), removed: [...removed], figures }
     // The same for all who watch, save for the pool that each has in focus.
     const common = JSON.stringify(change).slice(0, -1)
     for (const viewer of this.viewers) this.tell(viewer, common)
@@ -141,7 +147,7 @@ export class Hub {
     const viewer: Viewer = {
       focus,
       eventsSeen: 0,
-      hadFocus: false,
+      focused: undefined,
       next: undefined,
       lost: true,
       news: Latch.makeUnsafe(true)
@@ -157,18 +163,19 @@ export class Hub {
     } else {
       const watched = viewer.focus === undefined ? undefined : this.pools.get(viewer.focus)
       // One that comes into focus has a past, which a change has no room for.
-      if (watched !== undefined && !viewer.hadFocus) viewer.lost = true
-      else viewer.next = { event: "change", data: `${common},"focus":${this.focusChange(viewer, watched)}}` }
+      if (watched !== undefined && watched !== viewer.focused) viewer.lost = true
+      else viewer.next = { event: "change", data: `${common}${this.focusChange(viewer, watched)}}` }
     }
     viewer.news.openUnsafe()
   }
 
+  /** The last field of a change, if it has one. */
   private focusChange(viewer: Viewer, watched: Watched | undefined): string {
-    viewer.hadFocus = watched !== undefined
-    if (watched === undefined) return "null"
+    viewer.focused = watched
+    if (watched === undefined) return ""
     const change: FocusChange = watched.focusChange(viewer.eventsSeen)
     viewer.eventsSeen = watched.eventsSoFar
-    return JSON.stringify(change)
+    return `,"focus":${JSON.stringify(change)}`
   }
 
   private read(viewer: Viewer): Message | undefined {
@@ -183,7 +190,7 @@ export class Hub {
 
   private whole(viewer: Viewer): Whole {
     const watched = viewer.focus === undefined ? undefined : this.pools.get(viewer.focus)
-    viewer.hadFocus = watched !== undefined
+    viewer.focused = watched
     viewer.eventsSeen = watched?.eventsSoFar ?? 0
     const focus: Focus | undefined = watched?.focus()
     // Those that came since the last look are told as added then: nobody minds being told twice.

@@ -10,6 +10,8 @@ export interface Evidence {
   readonly recent: Readonly<Record<string, number>>
   /** Why creating failed last. */
   readonly lastFailure: string
+  /** Whether something has been created since. */
+  readonly hasRecovered: boolean
   /** Who has held something for longest. */
   readonly oldest: LeaseView | undefined
   /** Whether a loan that still lasts was told to be a leak. */
@@ -64,33 +66,47 @@ const ofState = ({ figures, kind }: Evidence): Verdict | undefined => {
       }
 }
 
-const ofCreating = ({ figures, kind, lastFailure, recent }: Evidence): Verdict | undefined => {
-  const failed = recent["CreateFailed"] ?? 0
+const ofCreating = ({ figures, hasRecovered, kind, lastFailure, recent }: Evidence): Verdict | undefined => {
+  const tooSlow = recent["CreateTimeout"] ?? 0
+  const failed = (recent["CreateFailed"] ?? 0) + tooSlow
   if (failed === 0) return undefined
   const { asker, one } = nouns[kind]
   const { pending } = figures
+  const why = lastFailure === "" ? "it does not say why" : lastFailure
   const waiting = pending === 0 ? "" : ` ${count(pending, asker)} ${wait(pending)}.`
-  const matter = `Creating a ${one} fails: ${lastFailure === "" ? "it does not say why" : lastFailure}.${waiting}`
-  const remedy = "See whether what it needs is up, reachable, and takes these credentials."
+  const remedy =
+    tooSlow === failed
+      ? "See whether what it needs is up, reachable, and not overloaded, or give it longer."
+      : "See whether what it needs is up, reachable, and takes these credentials."
+  if (hasRecovered) {
+    // Whoever waits now has another reason to, which goes before what is past.
+    if (isLongLine(figures)) return undefined
+    const times = failed === 1 ? "once" : `${failed} times`
+    return {
+      level: "watch",
+      matter: `Creating a ${one} failed ${times} in the last moments, and has worked since: ${why}.`,
+      remedy
+    }
+  }
   return {
     level: figures.idle + figures.used === 0 ? "down" : pending > 0 ? "short" : "watch",
-    matter,
+    matter: `Creating a ${one} fails: ${why}.${waiting}`,
     remedy
   }
 }
 
 const ofLine = ({ figures, kind, oldest, recent }: Evidence): Verdict | undefined => {
-  const { creating, longestWait, max, pending, wait99 } = figures
+  const { longestWait, max, pending, wait99 } = figures
   const { asker, one } = nouns[kind]
   const gaveUp = recent["AcquireTimeout"] ?? 0
   const turnedAway = (recent["LineFull"] ?? 0) + (recent["CallRejected"] ?? 0)
-  const isLong = pending > 0 && longestWait >= longWait
-  if (!isLong && gaveUp + turnedAway === 0) {
+  const remedy = advice(figures, kind, oldest)
+  if (!isLongLine(figures) && gaveUp + turnedAway === 0) {
     if ((wait99 ?? 0) < someWait) return undefined
     return {
       level: "watch",
       matter: `One ${asker} in a hundred waits ${duration(wait99 ?? 0)} or longer.`,
-      remedy: advice(figures, kind, oldest)
+      remedy
     }
   }
   const lost = [
@@ -98,22 +114,22 @@ const ofLine = ({ figures, kind, oldest, recent }: Evidence): Verdict | undefine
     turnedAway > 0 ? `${turnedAway} ${turnedAway === 1 ? "was" : "were"} turned away` : ""
   ].filter((_) => _ !== "")
   const losses = lost.length === 0 ? "" : ` In the last moments ${lost.join(" and ")}.`
-  if (pending === 0) return { level: "watch", matter: losses.trim(), remedy: advice(figures, kind, oldest) }
-  const longest = `the longest for ${duration(longestWait)}`
-  if (creating > 0) {
-    return {
-      level: "short",
-      matter: `${count(pending, asker)} ${wait(pending)} for a ${one} to be created, ${longest}.${losses}`,
-      remedy: "Creating takes long: see what it needs, or keep more with min."
-    }
-  }
+  if (pending === 0) return { level: "watch", matter: losses.trim(), remedy }
   const limit = max < 0 ? `a ${one}` : count(max, one)
+  const what = isCreatingSlow(figures) ? `a ${one} to be created` : limit
   return {
     level: "short",
-    matter: `${count(pending, asker)} ${wait(pending)} for ${limit}, ${longest}.${losses}`,
-    remedy: advice(figures, kind, oldest)
+    matter: `${count(pending, asker)} ${wait(pending)} for ${what}, the longest for ${duration(longestWait)}.${losses}`,
+    remedy
   }
 }
+
+const isLongLine = ({ longestWait, pending }: Evidence["figures"]): boolean =>
+  pending > 0 && longestWait >= longWait
+
+/** Whether it is not for want of places that somebody waits. */
+const isCreatingSlow = ({ creating, max, pending, size, used }: Evidence["figures"]): boolean =>
+  creating > 0 && (used === 0 || pending <= creating || max < 0 || size < max)
 
 /** What to do where there are too few. */
 const advice = (
@@ -122,14 +138,25 @@ const advice = (
   oldest: LeaseView | undefined
 ): string => {
   const { one } = nouns[kind]
-  if (oldest !== undefined && isLongLoan(figures)) {
+  const { closing, hold50, idle, max, size, used } = figures
+  if (isCreatingSlow(figures)) return "Creating takes long: see what it needs, or keep more with min."
+  if (closing > used) {
+    return `What was closed still takes its place until it has ended: see why closing a ${one} takes long.`
+  }
+  if (oldest !== undefined && idle === 0 && isLongLoan(figures)) {
     return `${who(oldest, kind)} has had ${kind === "threads" ? "a thread" : `a ${one}`} for ${duration(oldest.held)}: find out why. That is a leak, or slow work.`
   }
-  const { hold50 } = figures
   const typical = hold50 === null ? "" : ` (half of all for less than ${duration(Math.max(1, hold50))})`
+  // Each key has a limit of its own, which does not show in the whole.
+  if (kind === "keyed") {
+    return `All that some key may have is in use${typical}. Raise maxPerKey, or max if there is one, hold for a shorter time, or let fewer ask at once.`
+  }
+  const isFull = idle === 0 && (max < 0 || size >= max)
   return kind === "threads"
-    ? `All threads are busy${typical}. Raise max up to the number of cores, or make the tasks shorter.`
-    : `All are in use${typical}. Raise max, hold for a shorter time, or let fewer ask at once.`
+    ? `${isFull ? "All threads are busy" : "At times all threads are busy"}${typical}. Raise max up to the number of cores, or make the tasks shorter.`
+    : isFull
+      ? `All are in use${typical}. Raise max, hold for a shorter time, or let fewer ask at once.`
+      : `At times all are in use${typical}, or have to be created first. Keep more with min, raise max, or hold for a shorter time.`
 }
 
 const ofFailures = ({ recent, kind }: Evidence): Verdict | undefined => {
@@ -150,6 +177,14 @@ const ofFailures = ({ recent, kind }: Evidence): Verdict | undefined => {
       remedy: "See the events for why; the calls that it had failed with ThreadCrashed."
     }
   }
+  const unserved = recent["ValidationFailed"] ?? 0
+  if (unserved > 0) {
+    return {
+      level: "short",
+      matter: `${count(unserved, asker)} got nothing: each ${one} that ${unserved === 1 ? "it" : "they"} tried was broken.`,
+      remedy: "See whether what it needs is up, and whether validate asks for what can be had."
+    }
+  }
   const broken = (recent["invalid"] ?? 0) + (recent["resetFailed"] ?? 0)
   if (broken === 0) return undefined
   return {
@@ -161,7 +196,9 @@ const ofFailures = ({ recent, kind }: Evidence): Verdict | undefined => {
 }
 
 const ofLoans = ({ figures, kind, leaks, oldest }: Evidence): Verdict | undefined => {
-  if (oldest === undefined || (leaks === 0 && !isLongLoan(figures))) return undefined
+  // Where there are no others to compare it with, a long loan is as long as it has to be.
+  const isOdd = figures.hold99 !== null && isLongLoan(figures)
+  if (oldest === undefined || (leaks === 0 && !isOdd)) return undefined
   const { one } = nouns[kind]
   return {
     level: "watch",

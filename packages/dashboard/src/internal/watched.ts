@@ -39,13 +39,15 @@ export class Watched implements PoolRegistry.Recorder {
   private eventCount = 0
   private readonly waits = new Window(recentPaces)
   private readonly holds = new Window(recentPaces)
-  private readonly failures: Counts = {}
-  private readonly closes: Counts = {}
+  private readonly failures = none()
+  private readonly closes = none()
   /** Failures of each of the last paces, by reason; the current one first. */
-  private readonly recent: Array<Counts> = Array.from({ length: recentPaces }, () => ({}))
+  private readonly recent: Array<Counts> = Array.from({ length: recentPaces }, none)
+  /** Why creating failed last, and whether something has been created since. */
   private lastFailure = ""
-  /** Loans that were told to be leaks: by resource and fiber. */
-  private readonly leaks = new Set<string>()
+  private hasRecovered = false
+  /** Loans that were told to be leaks: by resource and fiber, with the time at which they were. */
+  private readonly leaks = new Map<string, number>()
   /** What each thread had done at the last look. */
   private readonly busy = new Map<number, { readonly age: number; readonly busy: number }>()
   private threads: ReadonlyArray<ThreadView> | undefined = undefined
@@ -70,7 +72,10 @@ export class Watched implements PoolRegistry.Recorder {
       add(this.failures, failure)
       add(this.recent[0]!, failure)
     }
-    if (event._tag === "CreateFailed") this.lastFailure = causeOf(event)
+    if (event._tag === "CreateFailed") {
+      this.lastFailure = causeOf(event)
+      this.hasRecovered = false
+    } else if (event._tag === "Created") this.hasRecovered = true
     if (event._tag === "Closed" && Predicate.hasProperty(event, "reason"))
       add(this.closes, String(event.reason))
     if (
@@ -78,7 +83,7 @@ export class Watched implements PoolRegistry.Recorder {
       Predicate.hasProperty(event, "resource") &&
       Predicate.hasProperty(event, "fiber")
     )
-      this.leaks.add(`${String(event.resource)} ${String(event.fiber)}`)
+      this.leaks.set(`${String(event.resource)} ${String(event.fiber)}`, event.at)
     this.eventCount++
     // Cut now and then: each time would cost a copy for each event.
     if (this.events.push(eventView(event)) > 2 * mostEvents) this.events = this.events.slice(-mostEvents)
@@ -128,6 +133,7 @@ export class Watched implements PoolRegistry.Recorder {
       figures: plain,
       recent: sum(this.recent),
       lastFailure: this.lastFailure,
+      hasRecovered: this.hasRecovered,
       oldest: lease,
       leaks: this.leaks.size
     })
@@ -137,17 +143,21 @@ export class Watched implements PoolRegistry.Recorder {
     this.waits.turn()
     this.holds.turn()
     this.recent.pop()
-    this.recent.unshift({})
+    this.recent.unshift(none())
     return this.figures
   }
 
-  /** What was a leak and has come back is none. The oldest loan is the last to. */
+  /** What was a leak and has come back is none, also when the same fiber has borrowed the same again. Leaks are the oldest loans. */
   private forgetLeaks(oldest: LeaseView | undefined): void {
     if (this.leaks.size === 0) return
     if (oldest === undefined) return this.leaks.clear()
     const held = now(this.entry.leases(this.leaks.size + mostRows)) ?? []
-    const still = new Set(held.map(({ fiber, resource }) => `${resource} ${fiber}`))
-    for (const leak of this.leaks) if (!still.has(leak)) this.leaks.delete(leak)
+    const still = new Set<string>()
+    for (const { fiber, resource, since } of held) {
+      const leak = `${resource} ${fiber}`
+      if (since < (this.leaks.get(leak) ?? -Infinity)) still.add(leak)
+    }
+    for (const leak of this.leaks.keys()) if (!still.has(leak)) this.leaks.delete(leak)
   }
 
   private remember(at: number, before: Figures | undefined): void {
@@ -267,12 +277,15 @@ const leaseView = (lease: {
   held: rounded(lease.held)
 })
 
+/** Counts, of which there are none yet: a reason may have any name, also that of a prototype. */
+const none = (): Counts => Object.create(null)
+
 const add = (counts: Counts, reason: string): void => {
   counts[reason] = (counts[reason] ?? 0) + 1
 }
 
 const sum = (all: ReadonlyArray<Counts>): Counts => {
-  const total: Counts = {}
+  const total = none()
   for (const counts of all) {
     for (const [reason, n] of Object.entries(counts)) total[reason] = (total[reason] ?? 0) + n
   }

@@ -57,6 +57,7 @@ export const failureOf = (event: PoolRegistry.Occurrence): string | undefined =>
     case "Rejected":
       return text(event, "reason")
     case "CreateFailed":
+      return isTimeout(field(event, "cause")) ? "CreateTimeout" : event._tag
     case "CallRejected":
     case "ThreadCrashed":
     case "ThreadKilled":
@@ -68,6 +69,16 @@ export const failureOf = (event: PoolRegistry.Occurrence): string | undefined =>
       return undefined
   }
 }
+
+/** `ConnectTimeout` is what a driver makes of it that keeps to the limit itself. */
+const isTimeout = (cause: unknown): boolean =>
+  Cause.isCause(cause) &&
+  cause.reasons.some(
+    (reason) =>
+      Cause.isFailReason(reason) &&
+      (Predicate.isTagged(reason.error, "CreateTimeout") ||
+        Predicate.isTagged(reason.error, "ConnectTimeout"))
+  )
 
 /** Reasons for closing a resource that say that it was broken. */
 const breaks: ReadonlySet<string> = new Set(["invalid", "resetFailed"])
