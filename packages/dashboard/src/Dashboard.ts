@@ -129,13 +129,18 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
     rules: { token, hosts: hostsFor(host) },
     asset
   })
-  yield* http.serve(respond)
-  // Streams have no end of their own, and a server that closes waits for them.
-  yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      hub.close()
-      server.closeAllConnections()
-    })
+  yield* Effect.uninterruptible(
+    Effect.andThen(
+      http.serve(respond),
+      Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          hub.close()
+          // Streams have no end of their own, and a server that closes waits for them. Nobody may come after they are cut.
+          server.close()
+          server.closeAllConnections()
+        })
+      )
+    )
   )
   const url = HttpServer.formatAddress(http.address)
   yield* Effect.logInfo(`dashboard of the pools: ${url}`)
@@ -174,7 +179,9 @@ const read = ({
   if (secret === undefined && !isLoopback(host)) {
     throw reject("host", host, "an address of this machine alone (127.0.0.1), unless a token is given")
   }
-  return { host, port, token: secret, readOnly, pace: millis }
+  // As addresses have it, and not as they stand in a URL.
+  const bare = host.replace(/^\[(.*)\]$/, "$1")
+  return { host: bare, port, token: secret, readOnly, pace: millis }
 }
 
 const reject = (option: string, value: unknown, allowed: string): TypeError =>

@@ -5,7 +5,7 @@ import { Dashboard } from "@cenote/dashboard"
 import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
 import { request } from "node:http"
 import { connect } from "node:net"
 import type { Whole } from "../src/internal/protocol.ts"
@@ -127,15 +127,27 @@ describe("what is told", () => {
       const scope = yield* Scope.make()
       const told: Array<Told> = []
       const address = yield* url
+      const began = yield* Deferred.make<void>()
+      const came = yield* Deferred.make<void>()
       const first = yield* Effect.forkScoped(
-        Stream.runForEach(watch(address), (message) => Effect.sync(() => told.push(message)))
+        watch(address).pipe(
+          Stream.tap((message) =>
+            Effect.gen(function* () {
+              told.push(message)
+              yield* Deferred.succeed(began, undefined)
+              if (message.event === "change" && message.data.added.some((_) => _.id === "busy"))
+                yield* Deferred.succeed(came, undefined)
+            })
+          ),
+          Stream.takeUntil(({ data, event }) => event === "change" && data.removed.includes("busy")),
+          Stream.runDrain
+        )
       )
-      yield* figures("quiet", () => true)
+      yield* Deferred.await(began)
       yield* Scope.provide(Pool.make({ name: "busy", acquire: Effect.succeed(1), size: 1 }), scope)
-      yield* figures("busy", (_) => _.idle === 1)
+      yield* Deferred.await(came)
       yield* Scope.close(scope, Exit.void)
-      yield* until((_) => _.event === "change")
-      yield* Fiber.interrupt(first)
+      yield* Fiber.join(first)
       expect(told[0]!.event).toBe("whole")
       const changes = told.flatMap((_) => (_.event === "change" ? [_.data] : []))
       expect(changes.flatMap((_) => _.added.map((_) => _.id))).toContain("busy")
@@ -382,6 +394,35 @@ describe("what it costs", () => {
       const refused = yield* Effect.exit(Effect.tryPromise(() => fetch(url)))
       expect(Exit.isFailure(refused)).toBe(true)
     }).pipe(Effect.provide(PoolRegistry.layer))
+  )
+
+  it.live("nobody comes in any more once it closes, whatever it still waits for", () =>
+    Effect.gen(function* () {
+      const began = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
+      yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })
+      const [entry] = yield* PoolRegistry.entries
+      const recycle = Effect.uninterruptible(
+        Effect.andThen(Deferred.succeed(began, undefined), Deferred.await(gate))
+      )
+      yield* PoolRegistry.register({ ...entry!, name: "slow", actions: { recycle } })
+      const scope = yield* Scope.make()
+      const { url } = yield* Scope.provide(Dashboard.make({ port: 0, pace: "50 millis" }), scope)
+      yield* Effect.forkChild(
+        Effect.exit(
+          Effect.tryPromise(() =>
+            fetch(`${url}/api/pools/slow/recycle`, { method: "POST", headers: json, body: "{}" })
+          )
+        )
+      )
+      yield* Deferred.await(began)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+      const late = yield* Effect.exit(Effect.tryPromise(() => fetch(url)))
+      expect(Exit.isFailure(late)).toBe(true)
+      expect(closing.pollUnsafe()).toBe(undefined)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.join(closing)
+    }).pipe(Effect.scoped, Effect.provide(PoolRegistry.layer))
   )
 
   it.live("leaves nothing in the pools that it watched", () =>
@@ -654,6 +695,16 @@ describe("options", () => {
         /host is "0.0.0.0", but it must be an address of this machine alone \(127.0.0.1\), unless a token is given/
       )
     })
+  )
+
+  it.live("an IPv6 address may stand in brackets, as it does in a URL", () =>
+    Effect.gen(function* () {
+      for (const host of ["::1", "[::1]"]) {
+        const { url } = yield* Dashboard.make({ port: 0, host })
+        expect(url).toMatch(/^http:\/\/\[::1\]:\d+$/)
+        expect((yield* Effect.promise(() => fetch(url))).status).toBe(200)
+      }
+    }).pipe(Effect.scoped, Effect.provide(PoolRegistry.layer))
   )
 
   it.live("a port that is taken fails the layer", () =>
