@@ -64,7 +64,10 @@ export const test = (
     )
     const run: Stage["run"] = (effect) => Effect.runPromiseWith(context)(effect)
     if (at !== null) yield* Effect.promise(() => page.goto(url + at))
-    yield* Effect.promise(() => f({ page, url, run, troubles }))
+    yield* Effect.promise(() => f({ page, url, run, troubles })).pipe(
+      // What a test waited for in vain is better understood with what the page said meanwhile.
+      Effect.tapCause(() => Effect.sync(() => troubles.length > 0 && console.error("the page:", troubles)))
+    )
     expect(troubles).toEqual([])
   })
   it(name, () =>
