@@ -32,7 +32,7 @@ export type Kind = "pool" | "tokens" | "keyed" | "threads" | "connections"
 export interface Description {
   readonly kind: Kind
   readonly name: string
-  /** How it was made, as a person reads it: `{ max: 10, acquireTimeout: "5s" }`. What was left to a default of "never" is missing. */
+  /** How it was made, as a person reads it: `{ max: 10, acquireTimeout: "5s" }`. What was left to a default of "never", or does nothing in this pool, is missing. */
   readonly options: Readonly<Record<string, string | number | boolean>>
   readonly stats: Effect.Effect<Stats>
   /** Who holds what, the longest first; at most `limit` of them. */

@@ -262,15 +262,11 @@ describe("an entry", () => {
       expect((yield* entryOf("db")).options).toEqual({
         min: 1,
         max: 10,
-        order: "fifo",
-        concurrency: 1,
-        targetUtilization: 1,
         acquireTimeout: "5s",
         validate: true,
         validateAfterIdle: "500ms",
         validateTimeout: "5s",
         validateAttempts: 3,
-        resetTimeout: "30s",
         maxAge: "1h",
         maxAgeJitter: 0.025,
         keepAlive: "1m 30s",
@@ -287,6 +283,51 @@ describe("an entry", () => {
       expect(options).toMatchObject({ maxPerKey: 2, keyIdle: "1m" })
       expect(options).not.toHaveProperty("max")
       expect(options).not.toHaveProperty("acquireTimeout")
+    }))
+
+  test("has no options that do nothing in its pool", () =>
+    Effect.gen(function* () {
+      const acquire = new Things().acquire
+      const ends = { closeTimeout: "30s", destroyTimeout: "30s" }
+      yield* Pool.make({ name: "plain", acquire })
+      expect((yield* entryOf("plain")).options).toEqual({ min: 0, max: 4, ...ends })
+      // What belongs to an option that is not there, or is as if it were not.
+      yield* Pool.make({
+        name: "idle",
+        acquire,
+        order: "fifo",
+        concurrency: 1,
+        targetUtilization: 1,
+        validateAfterIdle: "1 second",
+        validateTimeout: "1 second",
+        validateAttempts: 2,
+        resetTimeout: "1 second",
+        maxAgeJitter: 0.5
+      })
+      expect((yield* entryOf("idle")).options).toEqual({ min: 0, max: 4, ...ends })
+      yield* Pool.make({
+        name: "busy",
+        acquire,
+        order: "lifo",
+        concurrency: 2,
+        targetUtilization: 0.5,
+        reset: () => Effect.void,
+        resetTimeout: "1 second",
+        maxAge: "1 minute",
+        maxAgeJitter: 0.5
+      })
+      expect((yield* entryOf("busy")).options).toEqual({
+        min: 0,
+        max: 4,
+        order: "lifo",
+        concurrency: 2,
+        targetUtilization: 0.5,
+        reset: true,
+        resetTimeout: "1s",
+        maxAge: "1m",
+        maxAgeJitter: 0.5,
+        ...ends
+      })
     }))
 
   test("tells who waits and who holds, the longest first, and no more than are asked for", () =>

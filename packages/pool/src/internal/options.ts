@@ -148,16 +148,32 @@ const sizes = (
   return { min, max }
 }
 
-/** Settings as a person reads them. What is switched off is not there. */
+/** Settings as a person reads them. What is switched off is not there, and neither is what does nothing in this pool. */
 export const shown = (settings: Settings<any, any>): Record<string, string | number | boolean> => {
   const { acquire: _acquire, name: _name, ...rest } = settings
   const options: Record<string, string | number | boolean> = {}
   for (const [option, value] of Object.entries(rest)) {
-    if (value === undefined || value === Infinity) continue
+    if (value === undefined || value === Infinity || matters[option as Option]?.(settings) === false) continue
     if (typeof value !== "number") options[option] = typeof value === "string" ? value : true
     else options[option] = times.has(option) ? Duration.format(Duration.millis(value)) : value
   }
   return options
+}
+
+type Option = keyof Settings<any, any>
+
+const validates = ({ validate }: Settings<any, any>): boolean => validate !== undefined
+
+/** When options make a difference that may make none, though they have a value. All others always do. */
+const matters: { readonly [_ in Option]?: (settings: Settings<any, any>) => boolean } = {
+  order: ({ order }) => order !== "fifo",
+  concurrency: ({ concurrency }) => concurrency > 1,
+  targetUtilization: ({ targetUtilization }) => targetUtilization < 1,
+  validateAfterIdle: validates,
+  validateTimeout: validates,
+  validateAttempts: validates,
+  resetTimeout: ({ reset }) => reset !== undefined,
+  maxAgeJitter: ({ maxAge, maxAgeJitter }) => maxAge > 0 && maxAge < Infinity && maxAgeJitter > 0
 }
 
 /** Which numbers are milliseconds. */
@@ -173,7 +189,7 @@ const times: ReadonlySet<string> = new Set([
   "resetTimeout",
   "validateAfterIdle",
   "validateTimeout"
-] satisfies ReadonlyArray<keyof Settings<any, any>>)
+] satisfies ReadonlyArray<Option>)
 
 const toMillis = (value: Duration.Input): number | undefined => {
   const duration = typeof value === "number" && Number.isNaN(value) ? undefined : Duration.fromInput(value)
