@@ -1,5 +1,5 @@
-import type { Activity } from "./hostActivity.ts"
-import { isA, readable } from "./hostValues.ts"
+import type { Activity } from "./host.ts"
+import { isA, readable } from "./hostObjects.ts"
 import type { FunctionSpec } from "./protocol.ts"
 
 /** A function that the pool calls by number. */

@@ -1,20 +1,15 @@
-import type { Activity, Call } from "./hostActivity.ts"
-import { IteratorSource, type Source } from "./hostSources.ts"
-import {
-  classNames,
-  describeClass,
-  effectKey,
-  isGenerator,
-  isThenable,
-  missing,
-  readable,
-  reportDisposal,
-  streamKey
-} from "./hostValues.ts"
+import type { Activity, Call } from "./host.ts"
 import type { Target, Wrap } from "./protocol.ts"
 
 /** The method of an object that is not a function by which it is called: as `__call__` in Python (EV-100). */
 const callKey = "call"
+
+/** By these an Effect and a Stream are known where Effect is not loaded. */
+export const effectKey = "~effect/Effect"
+export const streamKey = "~effect/Stream"
+
+/** A pull ends after so many items, or so many milliseconds. */
+const pullLimits = { items: 256, millis: 5 }
 
 /** An object that stays, and the calls on it. */
 export interface KeptObject {
@@ -50,6 +45,11 @@ export class Keep {
     this.value = value
     this.options = options
   }
+}
+
+/** What a stream in the pool pulls from: some items, and whether they were the last. */
+export interface Source {
+  readonly pull: (activity: Activity) => unknown
 }
 
 /** An object among the arguments is not here any more. */
@@ -227,6 +227,151 @@ export class KeptObjects {
   }
 }
 
+/** Pulls from an iterator. */
+export class IteratorSource implements Source {
+  private readonly iterator: Iterator<unknown> | AsyncIterator<unknown>
+  private readonly now: () => number
+  /** A step that was begun, and had not ended when the last pull gave what it had. */
+  private pending: PromiseLike<IteratorResult<unknown>> | undefined = undefined
+  /** Whether the iterator has nothing more. */
+  private ended = false
+  /** What it threw after it had given something: for the next pull. */
+  private failure: { readonly error: unknown } | undefined = undefined
+
+  constructor(iterator: Iterator<unknown> | AsyncIterator<unknown>, now: () => number) {
+    this.iterator = iterator
+    this.now = now
+  }
+
+  pull(activity: Activity): unknown {
+    const items: Array<unknown> = []
+    const until = this.now() + pullLimits.millis
+    if (this.failure !== undefined) throw this.failure.error
+    while (!this.ended && items.length < pullLimits.items && this.now() < until && !activity.aborted) {
+      let step
+      try {
+        step = this.pending ?? this.iterator.next()
+      } catch (error) {
+        if (items.length === 0) throw error
+        // What came before it is given first.
+        this.failure = { error }
+        break
+      }
+      if (isThenable(step)) {
+        const pulled = this.pullAsync(items, until, step)
+        // Nobody waits for it any more: the step goes on, and the next pull finds it.
+        const aborted = new Promise<unknown>((resolve) => {
+          activity.onAbort = () => resolve([[], false])
+        })
+        return Promise.race([pulled, aborted])
+      }
+      this.take(step, items)
+    }
+    return [items, this.ended]
+  }
+
+  private async pullAsync(
+    items: Array<unknown>,
+    until: number,
+    first: PromiseLike<IteratorResult<unknown>>
+  ): Promise<unknown> {
+    let step = first
+    while (true) {
+      this.pending = step
+      // What is there goes out when the next item takes its time.
+      const result = items.length === 0 ? await step : await soon(step)
+      // Also when it failed: the next pull finds it pending, and fails.
+      if (result === undefined) return [items, false]
+      this.pending = undefined
+      this.take(result, items)
+      if (this.ended || items.length >= pullLimits.items || this.now() >= until) return [items, this.ended]
+      step = Promise.resolve(this.iterator.next() as PromiseLike<IteratorResult<unknown>>)
+    }
+  }
+
+  private take(result: IteratorResult<unknown>, items: Array<unknown>): void {
+    if (result.done === true) this.ended = true
+    else items.push(result.value)
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.ended) return
+    const returned = this.iterator.return?.()
+    // An asynchronous generator only hears of it after the step that it is in, which may never end.
+    if (this.pending === undefined) await returned
+    else Promise.resolve(returned).catch(reportDisposal)
+  }
+}
+
+/** The value of a promise that is fulfilled before anything else happens, or `undefined`, also when it is rejected. */
+const soon = async <A>(promise: PromiseLike<A>): Promise<A | undefined> => {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(resolve, 0, undefined)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } catch {
+    return undefined
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 const disposeOf = async (value: any): Promise<void> => {
   await (value[Symbol.asyncDispose] ?? value[Symbol.dispose])?.call(value)
+}
+
+/** A disposal failed that nobody waits for. */
+const reportDisposal = (error: unknown): void =>
+  console.error("cenote: an object could not be disposed of", error)
+
+// -----------------------------------------------------------------------------
+// What a value is, and what is said of it
+// -----------------------------------------------------------------------------
+
+/** Whether a value is of a class; `false` also where it does not let itself be looked at. */
+export const isA = <A>(Class: new (...args: any) => A, value: unknown): value is A => {
+  try {
+    return value instanceof Class
+  } catch {
+    return false
+  }
+}
+
+/** A value that was read. A function is not meant to be: nothing could be made of it on the other side. */
+export const readable = (value: unknown, name: string): unknown => {
+  if (typeof value !== "function") return value
+  throw new TypeError(
+    `${name} is ${/^class\b/.test(String(value)) ? "a class: make instances of it with ThreadPool.proxy" : `a function: call it. (Effect.andThen and Effect.tap take ${name} for an Effect that reads it: use Effect.flatMap)`}`
+  )
+}
+
+/** What to say of a member that an object does not have. */
+const missing = (value: unknown, name: PropertyKey, what: string): string => {
+  const known = new Set<string>()
+  for (let o = Object(value); o !== null && o !== Object.prototype; o = Object.getPrototypeOf(o)) {
+    for (const key of Object.getOwnPropertyNames(o)) if (key !== "constructor") known.add(key)
+  }
+  return `${String(name)} ${what} of ${describeClass(value)}; it has ${[...known].slice(0, 20).join(", ") || "none"}`
+}
+
+export const describeClass = (value: unknown): string => classNames(value)[0] ?? typeof value
+
+/** Names of the classes of a value, its own first. */
+const classNames = (value: unknown): ReadonlyArray<string> => {
+  const names: Array<string> = []
+  for (let o = Object.getPrototypeOf(Object(value)); o !== null; o = Object.getPrototypeOf(o)) {
+    const name: unknown = o.constructor?.name
+    if (typeof name === "string" && name !== "Object") names.push(name)
+  }
+  return names
+}
+
+export const isThenable = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" && value !== null && typeof (value as any).then === "function"
+
+export const isGenerator = (value: object): value is Iterator<unknown> => {
+  const tag = Object.prototype.toString.call(value)
+  return tag === "[object Generator]" || tag === "[object AsyncGenerator]"
 }
