@@ -141,8 +141,14 @@ describePage("a connection that is lost", () => {
       await page.goto(`${url}/#/pool/app%2FDb`)
       await shows(page.locator("#connection"), "Live")
       await shows(page.locator(".strip"), "in use 0 / 2")
+      // Another page is paused meanwhile, and stays so.
+      const frozen = await page.context().newPage()
+      await frozen.goto(`${url}/#/pool/app%2FDb`)
+      await frozen.getByRole("button", { name: "Pause" }).click()
+      await frozen.evaluate(() => Object.assign(globalThis, { isOldPage: true }))
       await run(Scope.close(first, Exit.void))
       await shows(page.locator("#connection"), /^Connection lost at \d\d:\d\d:\d\d, trying again$/)
+      await shows(frozen.locator("#connection"), "Connection lost")
       // What was known stays in sight.
       await shows(page.locator(".strip"), "in use 0 / 2")
       await run(within(Pool.make({ name: "app/New", acquire, max: 2 })))
@@ -152,6 +158,10 @@ describePage("a connection that is lost", () => {
       // Another program may have another page: it was loaded again.
       await soon(() => page.evaluate(() => "isOldPage" in globalThis)).toBe(false)
       await shows(page.locator(".strip"), "in use 0 / 2")
+      await shows(frozen.locator("#connection"), /^Paused at .* started anew since$/)
+      expect(await frozen.evaluate(() => "isOldPage" in globalThis)).toBe(true)
+      await frozen.getByRole("button", { name: "Go on" }).click()
+      await soon(() => frozen.evaluate(() => "isOldPage" in globalThis)).toBe(false)
       await page.getByRole("link", { name: "All pools", exact: true }).click()
       await soon(() => rows(page)).toEqual(["app/Db", "app/New"])
       expect(troubles.splice(0).filter((_) => !_.startsWith(url) && !_.includes("net::ERR_"))).toEqual([])

@@ -73,6 +73,7 @@ const drawConnection = (): void => {
 const connectionState = (): readonly [is: string, words: string] => {
   if (connection.is === "lost") return ["lost", `Connection lost at ${clock(connection.since)}, trying again`]
   if (connection.is === "connecting") return ["connecting", "Connecting"]
+  if (isOutdated) return ["paused", `Paused at ${clock(pausedAt)}, and the program started anew since`]
   if (isSilent()) return ["silent", `No news since ${clock(Date.now() - state.sinceMessage)}`]
   return paused ? ["paused", `Paused at ${clock(pausedAt)}`] : ["live", "Live"]
 }
