@@ -68,7 +68,10 @@ export const watchEnd = (session: SqlSession) =>
   })
 
 /** In the real time, whatever the clock of the test says. */
-export const within = <A, E, R>(duration: "4 seconds" | "10 seconds" | "30 seconds", effect: Effect.Effect<A, E, R>) =>
+export const within = <A, E, R>(
+  duration: "4 seconds" | "10 seconds" | "30 seconds",
+  effect: Effect.Effect<A, E, R>
+) =>
   Effect.timeoutOption(effect, duration).pipe(
     Effect.flatMap((option) =>
       Option.isSome(option) ? Effect.succeed(option.value) : Effect.die(new Error(`not within ${duration}`))

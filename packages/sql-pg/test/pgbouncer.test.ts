@@ -10,7 +10,8 @@ import { SqlClient } from "effect/sql/SqlClient"
 /** From 1.21 on it can know of statements that are prepared once and then found by their name. */
 const knowsPrepared = ((): boolean => {
   const path = `${process.env["PATH"]}:/usr/sbin`
-  const { stdout } = spawnSync("pgbouncer", ["--version"], {
+  const program = "pgbouncer"
+  const { stdout } = spawnSync(program, ["--version"], {
     encoding: "utf8",
     env: { ...process.env, PATH: path }
   })
