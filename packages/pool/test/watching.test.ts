@@ -357,6 +357,33 @@ describe("an entry", () => {
       }
     }))
 
+  test("of a keyed pool finds the oldest of very many keys, whatever order they stand in", () =>
+    Effect.gen(function* () {
+      const hosts = yield* KeyedPool.make({
+        name: "hosts",
+        acquire: (key: number) => Effect.succeed(key),
+        maxPerKey: 3
+      })
+      const entry = yield* entryOf("hosts")
+      // Keys in the order in which they were first asked for are not in that of their loans, nor of their lines.
+      for (let i = 0; i < 40; i++) yield* KeyedPool.use(hosts, i, () => Effect.void)
+      for (let i = 0; i < 200; i++) {
+        yield* start(KeyedPool.use(hosts, (i * 27) % 40, () => Effect.never))
+        yield* TestClock.adjust("1 second")
+      }
+      const leases = yield* entry.leases()
+      const waiters = yield* entry.waiters()
+      expect(leases.map(({ held }) => held)).toEqual(Array.from({ length: 120 }, (_, i) => (200 - i) * 1_000))
+      expect(waiters.map(({ waited }) => waited)).toEqual(
+        Array.from({ length: 80 }, (_, i) => (80 - i) * 1_000)
+      )
+      for (const limit of [0, 1, 2, 7, 39, 500]) {
+        expect(yield* entry.leases(limit)).toEqual(leases.slice(0, limit))
+        expect(yield* entry.waiters(limit)).toEqual(waiters.slice(0, limit))
+      }
+      expect(yield* entry.stats).toMatchObject({ size: 120, used: 120, idle: 0, pending: 80, borrowed: 160 })
+    }))
+
   test("of a keyed pool tells those of all keys together", () =>
     Effect.gen(function* () {
       const hosts = yield* KeyedPool.make({

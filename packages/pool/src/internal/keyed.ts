@@ -5,6 +5,8 @@ import type { SchedulerDispatcher } from "effect/Scheduler"
 import type { Lease, Waiter } from "../Pool.ts"
 import { Core, type Group } from "./core.ts"
 import { Events } from "./events.ts"
+import type { Lease as LeaseOf } from "./lease.ts"
+import type { List } from "./list.ts"
 import type { Settings } from "./options.ts"
 import * as report from "./report.ts"
 import type { Slot } from "./slot.ts"
@@ -277,14 +279,18 @@ export class KeyedCore<K, A, E> implements Group {
 
   /** Those of all keys, the longest first. */
   leases(limit = Infinity): ReadonlyArray<Lease<A>> {
-    const leases = this.all().flatMap(({ core }) => report.leases(core, limit))
-    return leases.toSorted((a, b) => a.since - b.since).slice(0, limit)
+    const { clock } = this.work
+    return report.oldest(this.lists("loans"), limit).map((lease) => report.loan(lease, clock))
   }
 
   /** Those in the lines of all keys, the longest first. */
   waiters(limit = Infinity): ReadonlyArray<Waiter> {
-    const waiters = this.all().flatMap(({ core }) => report.waiters(core, limit))
-    return waiters.toSorted((a, b) => b.waited - a.waited).slice(0, limit)
+    const now = this.work.now()
+    return report.oldest(this.lists("line"), limit).map((lease) => report.waiter(lease, now))
+  }
+
+  private *lists(which: "loans" | "line"): Iterable<List<LeaseOf<A, E>>> {
+    for (const { core } of MutableHashMap.values(this.entries)) yield core[which]
   }
 
   shutdown(closer: unknown): Effect.Effect<void> {
@@ -302,13 +308,25 @@ export class KeyedCore<K, A, E> implements Group {
     )
   }
 
+  /** There may be very many keys, and somebody may ask for this every second. */
   stats(): Stats {
+    const { name, max } = this
     const sum = { size: 0, idle: 0, used: 0, pending: 0, creating: 0, closing: 0, ...this.past }
-    for (const { core } of this.all()) {
-      const stats = report.stats(core)
-      for (const figure of Object.keys(sum) as Array<keyof typeof sum>) sum[figure] += stats[figure]
+    for (const { core } of MutableHashMap.values(this.entries)) {
+      const { closing, creating, idle, line, slots, totals } = core
+      sum.size += slots.size
+      sum.idle += idle
+      sum.creating += creating
+      sum.closing += closing
+      sum.pending += line.size
+      sum.created += totals.created
+      sum.destroyed += totals.destroyed
+      sum.borrowed += totals.borrowed
+      sum.timeouts += totals.timeouts
+      sum.failures += totals.failures
     }
+    sum.used = sum.size - sum.idle - sum.creating - sum.closing
     const state = this.ended ? "closed" : this.closed ? "closing" : this.suspended ? "suspended" : "open"
-    return { name: this.name, min: 0, max: this.max, state, ...sum }
+    return { name, min: 0, max, state, ...sum }
   }
 }

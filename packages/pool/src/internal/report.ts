@@ -10,6 +10,7 @@ import type { Lease as LeaseInfo, Waiter } from "../Pool.ts"
 import { AcquireTimeout, type Phase } from "../PoolError.ts"
 import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
+import type { List } from "./list.ts"
 import type { Stats } from "./stats.ts"
 
 const nanosPerMilli = 1e6
@@ -42,29 +43,55 @@ export const room = (core: Core<any, any>): number => {
 
 /** Oldest first, which is how the loans stand. */
 export const leases = <A>(core: Core<A, any>, limit = Infinity): ReadonlyArray<LeaseInfo<A>> =>
-  first(core.loans, limit, (lease) => ({
-    item: lease.slot!.value,
-    resource: lease.slot!.id,
-    fiber: lease.fiber.id,
-    span: nameOf(lease.span),
-    since: lease.since,
-    held: heldFor(lease, core.work.clock)
-  }))
+  first(core.loans, limit).map((lease) => loan(lease, core.work.clock))
 
 export const waiters = (core: Core<any, any>, limit = Infinity): ReadonlyArray<Waiter> => {
   const now = core.work.now()
-  return first(core.line, limit, (lease) => ({
-    fiber: lease.fiber.id,
-    span: nameOf(lease.fiber.cache.span),
-    waited: Math.max(0, now - lease.since)
-  }))
+  return first(core.line, limit).map((lease) => waiter(lease, now))
 }
 
-/** What `f` makes of the first of a list. */
-const first = <A, B>(all: Iterable<A>, limit: number, f: (a: A) => B): Array<B> => {
-  const some: Array<B> = []
+export const loan = <A>(lease: Lease<A, any>, clock: Clock): LeaseInfo<A> => ({
+  item: lease.slot!.value,
+  resource: lease.slot!.id,
+  fiber: lease.fiber.id,
+  span: nameOf(lease.span),
+  since: lease.since,
+  held: heldFor(lease, clock)
+})
+
+export const waiter = (lease: Lease<any, any>, now: number): Waiter => ({
+  fiber: lease.fiber.id,
+  span: nameOf(lease.fiber.cache.span),
+  waited: Math.max(0, now - lease.since)
+})
+
+const first = <A>(all: Iterable<A>, limit: number): Array<A> => {
+  const some: Array<A> = []
   if (limit <= 0) return some
-  for (const one of all) if (some.push(f(one)) >= limit) break
+  for (const one of all) if (some.push(one) >= limit) break
+  return some
+}
+
+/** The oldest of many lists, each of which has its own oldest first. Of a list whose head is too young nothing else is looked at. */
+export const oldest = <A>(
+  lists: Iterable<List<Lease<A, any>>>,
+  limit: number
+): ReadonlyArray<Lease<A, any>> => {
+  let some: Array<Lease<A, any>> = []
+  let tooYoung = Infinity
+  const cut = (): void => {
+    some = some.toSorted((a, b) => a.since - b.since).slice(0, limit)
+  }
+  if (limit <= 0) return some
+  for (const list of lists) {
+    for (let lease = list.head; lease !== undefined && lease.since < tooYoung; lease = lease.next) {
+      // Cut now and then: each time would cost a sort for each loan.
+      if (some.push(lease) < 2 * limit) continue
+      cut()
+      tooYoung = some.at(-1)!.since
+    }
+  }
+  cut()
   return some
 }
 
