@@ -32,6 +32,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { ServeError } from "effect/http/HttpServerError"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
@@ -131,7 +132,8 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
   })
   yield* Effect.uninterruptible(
     Effect.andThen(
-      http.serve(respond),
+      // The spans of a program are for its own requests; and those of the dashboard's would tell its token, as it stands in the address.
+      Effect.provideService(http.serve(respond), HttpMiddleware.TracerDisabledWhen, () => true),
       Effect.addFinalizer(() =>
         Effect.sync(() => {
           hub.close()

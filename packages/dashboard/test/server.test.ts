@@ -5,7 +5,7 @@ import { Dashboard } from "@cenote/dashboard"
 import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream, Tracer } from "effect"
 import { request } from "node:http"
 import { connect } from "node:net"
 import type { Whole } from "../src/internal/protocol.ts"
@@ -643,6 +643,28 @@ describe("who may", () => {
       expect(refused.headers["set-cookie"]).toBeUndefined()
     }),
     { token: "s3cret" }
+  )
+
+  it.live("no trace tells the token, or has anything of who watches", () =>
+    Effect.gen(function* () {
+      const spans: Array<string> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          spans.push(options.name)
+          return new Tracer.NativeSpan(options)
+        }
+      })
+      const asking = Effect.gen(function* () {
+        expect((yield* ask("/?token=s3cret")).status).toBe(303)
+        expect((yield* ask("/", { headers: { authorization: "Bearer s3cret" } })).status).toBe(200)
+        yield* Effect.withSpan(Effect.void, "of the program")
+      })
+      yield* asking.pipe(
+        Effect.provide(over({ token: "s3cret" })),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      expect(spans).toEqual(["of the program"])
+    })
   )
 
   test(
