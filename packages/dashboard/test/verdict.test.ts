@@ -2,10 +2,11 @@
  * How a pool is judged: the level, the matter and the remedy for each trouble, and none where there is none.
  */
 import { describe, expect, it } from "@effect/vitest"
+import { Cause } from "effect"
 import type { LeaseView } from "../src/internal/protocol.ts"
 import { type Evidence, judge, type Verdict } from "../src/internal/verdict.ts"
 import { Window } from "../src/internal/window.ts"
-import { count, duration, oneLine } from "../src/internal/words.ts"
+import { count, duration, messageOf, oneLine } from "../src/internal/words.ts"
 
 const calm: Evidence["figures"] = {
   state: "open",
@@ -282,6 +283,8 @@ describe("a pool is judged", () => {
   })
 })
 
+const told = (error: unknown): string => messageOf(Cause.fail(error))
+
 describe("words", () => {
   it("durations have the unit that a person would use", () => {
     const said = [0, 0.4, 1, 999, 1_000, 9_940, 12_300, 59_400, 60_000, 125_000, 3_600_000, 12_000_000].map(
@@ -303,6 +306,20 @@ describe("words", () => {
     ])
     expect(count(1, "thread")).toBe("1 thread")
     expect(count(2, "thread")).toBe("2 threads")
+  })
+
+  it("errors are told whatever they are, also what cannot be", () => {
+    expect(told(new Error("connect\nECONNREFUSED"))).toBe("connect ECONNREFUSED")
+    expect(told("no")).toBe("no")
+    expect(told({ _tag: "Refused", message: "by the server" })).toBe("Refused: by the server")
+    expect(told({ _tag: "Refused", why: "secret" })).toBe("Refused")
+    expect(told(Object.create(null))).toBe("an error that cannot be told")
+    const broken = {
+      get message() {
+        throw new Error("no message")
+      }
+    }
+    expect(told(broken)).toBe("an error that cannot be told")
   })
 
   it("what comes from elsewhere is one line, and not a long one", () => {

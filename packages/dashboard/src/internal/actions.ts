@@ -1,11 +1,10 @@
 import type { PoolRegistry } from "@cenote/pool"
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { Action, Answer, Limits } from "./protocol.ts"
-import { count } from "./words.ts"
+import { count, messageOf } from "./words.ts"
 
 /** An answer, and its HTTP status. */
 export interface Reply {
@@ -26,7 +25,7 @@ export const act = (entry: PoolRegistry.Entry, action: string, text: string): Ef
     )
   }
   return Effect.map(Effect.exit(performs[action](entry, text)), (exit) =>
-    Exit.isSuccess(exit) ? exit.value : error(400, messageOf(Cause.squash(exit.cause)))
+    Exit.isSuccess(exit) ? exit.value : error(400, messageOf(exit.cause))
   )
 }
 
@@ -70,5 +69,3 @@ const readLimits = (text: string): Limits | string => {
   }
   return Object.keys(limits).length === 0 ? wrong("neither") : limits
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))

@@ -1,6 +1,7 @@
 // What is told to people, in words.
 import type { PoolRegistry } from "@cenote/pool"
 import * as Cause from "effect/Cause"
+import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import type { EventView } from "./protocol.ts"
 
@@ -36,12 +37,18 @@ export const nouns: Readonly<
 /** Why something failed, in a line. */
 export const messageOf = (cause: Cause.Cause<unknown>): string => {
   const error = Cause.squash(cause)
-  const text =
-    Predicate.hasProperty(error, "message") && typeof error.message === "string" && error.message !== ""
-      ? error.message
-      : String(error)
-  return oneLine(Predicate.hasProperty(error, "_tag") ? `${String(error._tag)}: ${text}` : text)
+  return oneLine(Option.getOrElse(said(error), () => "an error that cannot be told"))
 }
+
+/** Errors are whatever a program fails with, also what throws when it is asked what it is. */
+const said = Option.liftThrowable((error: unknown): string => {
+  const tag = Predicate.hasProperty(error, "_tag") ? String(error._tag) : ""
+  const message = Predicate.hasProperty(error, "message") ? error.message : undefined
+  const text = typeof message === "string" && message !== "" ? message : String(error)
+  if (tag === "") return text
+  // What says nothing but that it is an object, or what it is called.
+  return text === tag || text === "[object Object]" ? tag : `${tag}: ${text}`
+})
 
 /** At most so many characters, in one line. */
 export const oneLine = (text: string, most = 300): string => {
