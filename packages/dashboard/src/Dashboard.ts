@@ -123,7 +123,10 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
   yield* Effect.forkScoped(hub.run)
 
   const server = createServer()
-  const http = yield* NodeHttpServer.make(() => server, { host, port, disablePreemptiveShutdown: true })
+  // While it looks up the name of its address it does not listen yet, and nothing would keep it from doing so later.
+  const http = yield* Effect.uninterruptible(
+    NodeHttpServer.make(() => server, { host, port, disablePreemptiveShutdown: true })
+  )
   const respond = app({
     hub,
     readOnly,

@@ -6,6 +6,7 @@ import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream, Tracer } from "effect"
+import { lookup } from "node:dns/promises"
 import { request } from "node:http"
 import { connect } from "node:net"
 import type { Whole } from "../src/internal/protocol.ts"
@@ -727,6 +728,21 @@ describe("options", () => {
         expect((yield* Effect.promise(() => fetch(url))).status).toBe(200)
       }
     }).pipe(Effect.scoped, Effect.provide(PoolRegistry.layer))
+  )
+
+  it.live("one that is given up while it starts does not listen after that", () =>
+    Effect.gen(function* () {
+      const { url } = yield* Effect.scoped(Dashboard.make({ port: 0 }))
+      const port = Number(new URL(url).port)
+      // A name must be looked up first.
+      const starting = yield* Effect.forkChild(Effect.scoped(Dashboard.make({ port, host: "localhost" })), {
+        startImmediately: true
+      })
+      yield* Fiber.interrupt(starting)
+      for (let i = 0; i < 5; i++) yield* Effect.promise(() => lookup("localhost"))
+      const late = yield* Effect.exit(Effect.tryPromise(() => fetch(`http://localhost:${port}`)))
+      expect(Exit.isFailure(late)).toBe(true)
+    }).pipe(Effect.provide(PoolRegistry.layer))
   )
 
   it.live("a port that is taken fails the layer", () =>
