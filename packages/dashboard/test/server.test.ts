@@ -288,7 +288,7 @@ describe("what is told", () => {
             "resize image"
           )
         )
-        yield* figures("images", (_) => _.longestHeld > 0)
+        yield* figures("images", (_) => _.borrowed === 2 && _.longestHeld > 0)
         const { focus, pools } = yield* whole("images")
         expect(pools[0]).toMatchObject({ kind: "threads", actions: ["resize", "recycle"] })
         expect(focus!.threads).toHaveLength(1)
@@ -307,7 +307,7 @@ describe("what is told", () => {
   test(
     "nothing of what is pooled is told: it may be secret",
     Effect.gen(function* () {
-      const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed({ password: "hunter2" }) })
+      const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed("hunter2") })
       yield* held(pool, "checkout")
       yield* figures("app/Db", (_) => _.used === 1)
       const { focus } = yield* whole("app/Db")
@@ -611,6 +611,7 @@ describe("who may", () => {
         expect(page.body).toContain('<form method="post" action="/token">')
         expect((yield* ask("/main.js", { headers })).status).toBe(401)
       }
+      expect((yield* ask("/token.css")).status).toBe(200)
       expect(yield* Pool.stats(pool)).toMatchObject({ state: "open" })
       const bearer = { authorization: "Bearer s3cret" }
       expect((yield* act("app/Db", "suspend", "{}", { ...json, ...bearer })).status).toBe(200)
