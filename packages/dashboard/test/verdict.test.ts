@@ -91,6 +91,14 @@ describe("a pool is judged", () => {
     })
   })
 
+  it("short, with who holds, where a loan is longer than leakAfter, however short that is", () => {
+    expect(
+      judged({ leaks: 1, figures: { ...full, pending: 1, longestWait: 1_500, longestHeld: 3_000 } }).remedy
+    ).toBe(
+      `"GET /orders" (fiber 7) has had a connection for 3.0 s: find out why. That is a leak, or slow work.`
+    )
+  })
+
   it("short when borrowers give up or are turned away, also when nobody waits any more", () => {
     expect(
       judged({

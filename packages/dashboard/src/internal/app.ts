@@ -76,9 +76,10 @@ export const app = (it: App): Effect.Effect<Response, never, HttpServerRequest.H
       }
       if (!isAllowed(asked, it.rules)) {
         if (request.headers["authorization"] !== undefined) yield* Effect.sleep(penalty)
-        return url.pathname.startsWith("/api/")
-          ? answer(error(401, "the dashboard asks for its token: Authorization: Bearer …"))
-          : askForToken(undefined)
+        if (url.pathname.startsWith("/api/"))
+          return answer(error(401, "the dashboard asks for its token: Authorization: Bearer …"))
+        // All that the form looks like.
+        return url.pathname === "/token.css" ? yield* file(it, url.pathname) : askForToken(undefined)
       }
     }
     return yield* route(it, request, url, asked)
@@ -101,12 +102,15 @@ const route = (
   if (url.pathname === "/api/stream") {
     return Effect.succeed(stream(it.hub.watch(url.searchParams.get("focus") ?? undefined)))
   }
-  return Effect.map(it.asset(url.pathname), (asset) =>
+  return file(it, url.pathname)
+}
+
+const file = (it: App, path: string): Effect.Effect<Response> =>
+  Effect.map(it.asset(path), (asset) =>
     asset === undefined
-      ? answer(error(404, `there is nothing at ${url.pathname}`))
+      ? answer(error(404, `there is nothing at ${path}`))
       : HttpServerResponse.uint8Array(asset.body, { contentType: asset.type })
   )
-}
 
 const perform = (
   { hub, readOnly }: App,
@@ -179,6 +183,7 @@ const askForToken = (complaint: string | undefined): Response =>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Cenote</title>
+<link rel="stylesheet" href="/token.css">
 <form method="post" action="/token">
 <h1>Cenote</h1>
 ${complaint === undefined ? "" : `<p role="alert">${complaint}</p>`}

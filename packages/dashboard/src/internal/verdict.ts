@@ -95,12 +95,12 @@ const ofCreating = ({ figures, hasRecovered, kind, lastFailure, recent }: Eviden
   }
 }
 
-const ofLine = ({ figures, kind, oldest, recent }: Evidence): Verdict | undefined => {
+const ofLine = ({ figures, kind, leaks, oldest, recent }: Evidence): Verdict | undefined => {
   const { longestWait, max, pending, wait99 } = figures
   const { asker, one } = nouns[kind]
   const gaveUp = recent["AcquireTimeout"] ?? 0
   const turnedAway = (recent["LineFull"] ?? 0) + (recent["CallRejected"] ?? 0)
-  const remedy = advice(figures, kind, oldest)
+  const remedy = advice(figures, kind, oldest, leaks > 0)
   if (!isLongLine(figures) && gaveUp + turnedAway === 0) {
     if ((wait99 ?? 0) < someWait) return undefined
     return {
@@ -135,7 +135,8 @@ const isCreatingSlow = ({ creating, max, pending, size, used }: Evidence["figure
 const advice = (
   figures: Evidence["figures"],
   kind: PoolRegistry.Kind,
-  oldest: LeaseView | undefined
+  oldest: LeaseView | undefined,
+  leaks: boolean
 ): string => {
   const { one } = nouns[kind]
   const { closing, hold50, idle, max, size, used } = figures
@@ -143,7 +144,7 @@ const advice = (
   if (closing > used) {
     return `What was closed still takes its place until it has ended: see why closing a ${one} takes long.`
   }
-  if (oldest !== undefined && idle === 0 && isLongLoan(figures)) {
+  if (oldest !== undefined && idle === 0 && (leaks || isLongLoan(figures))) {
     return `${who(oldest, kind)} has had ${kind === "threads" ? "a thread" : `a ${one}`} for ${duration(oldest.held)}: find out why. That is a leak, or slow work.`
   }
   const typical = hold50 === null ? "" : ` (half of all for less than ${duration(Math.max(1, hold50))})`

@@ -1,4 +1,4 @@
-import type { PoolRegistry } from "@cenote/pool"
+import type { Pool, PoolRegistry } from "@cenote/pool"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Predicate from "effect/Predicate"
@@ -103,7 +103,7 @@ export class Watched implements PoolRegistry.Recorder {
     const [head] = now(entry.waiters(1)) ?? []
     const [wait50, wait99] = this.waits.percentiles()
     const [hold50, hold99] = this.holds.percentiles()
-    const lease = oldest === undefined ? undefined : leaseView(oldest)
+    const lease = oldest === undefined ? undefined : leaseView(entry.kind, oldest)
     this.forgetLeaks(lease)
     const plain = {
       state: stats.state,
@@ -240,7 +240,7 @@ export class Watched implements PoolRegistry.Recorder {
     const { entry } = this
     return {
       id: entry.id,
-      leases: (now(entry.leases(mostRows)) ?? []).map(leaseView),
+      leases: (now(entry.leases(mostRows)) ?? []).map((lease) => leaseView(entry.kind, lease)),
       waiters: (now(entry.waiters(mostRows)) ?? []).map(({ fiber, span, waited }) => ({
         fiber,
         span: span === undefined ? undefined : oneLine(span),
@@ -260,17 +260,10 @@ const now = <A>(effect: Effect.Effect<A>): A | undefined => {
   return Exit.isSuccess(exit) ? exit.value : undefined
 }
 
-const leaseView = (lease: {
-  readonly item: unknown
-  readonly resource: number
-  readonly fiber: number
-  readonly span: string | undefined
-  readonly since: number
-  readonly held: number
-}): LeaseView => ({
+const leaseView = (kind: PoolRegistry.Kind, lease: Pool.Lease<unknown>): LeaseView => ({
   resource: lease.resource,
-  // What is pooled may be secret, and be large; the name of a task is neither.
-  item: typeof lease.item === "string" ? oneLine(lease.item, 100) : undefined,
+  // What is pooled may be secret; the name of a task is not.
+  item: kind === "threads" && typeof lease.item === "string" ? oneLine(lease.item, 100) : undefined,
   fiber: lease.fiber,
   span: lease.span === undefined ? undefined : oneLine(lease.span),
   since: Math.round(lease.since),
