@@ -633,7 +633,7 @@ describe("who may", () => {
         expect(headers["location"]).toBe("/")
         const [cookie = ""] = headers["set-cookie"] ?? []
         expect(cookie).toMatch(/HttpOnly/i)
-        expect(cookie).toMatch(/SameSite=Strict/i)
+        expect(cookie).toMatch(/SameSite=Lax/i)
         expect(cookie).not.toContain("s3cret")
         const [pair = ""] = cookie.split(";")
         expect((yield* ask("/", { headers: { cookie: pair } })).status).toBe(200)

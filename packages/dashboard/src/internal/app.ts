@@ -172,7 +172,8 @@ const welcome = ({ token }: Rules): Response => {
     : HttpServerResponse.setCookieUnsafe(response, cookieName(token), cookieValue(token), {
         httpOnly: true,
         path: "/",
-        sameSite: "strict"
+        // Opened from a link elsewhere it has to be sent too; actions are refused by their origin.
+        sameSite: "lax"
       })
 }
 

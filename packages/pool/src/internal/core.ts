@@ -16,7 +16,7 @@ import { Line } from "./line.ts"
 import { List } from "./list.ts"
 import { ManualLoans } from "./manual.ts"
 import { Reader, type Settings } from "./options.ts"
-import { isTraced, stats, traceWait } from "./report.ts"
+import { heldFor, isTraced, stats, traceWait } from "./report.ts"
 import { Shelf } from "./shelf.ts"
 import { Shutdown } from "./shutdown.ts"
 import { Slot } from "./slot.ts"
@@ -91,11 +91,6 @@ export class Core<A, E> {
   private serial = 0
   /** Times that a resource came to rest so far. */
   private rests = 0
-  /**
-   * The time of a return, in milliseconds since the epoch, for those who are lent at once what came back: looking at the clock costs
-   * more than all else that metrics want. Above 0 only until something else is run.
-   */
-  private today = 0
   private pumping = false
   /** Something changed while pumping. */
   private pumpAgain = false
@@ -218,7 +213,7 @@ export class Core<A, E> {
     else if (this.events.noted) this.tellLent(lease, slot, 0)
     lease.state = "held"
     lease.slot = slot
-    lease.since = this.today === 0 ? this.work.clock.currentTimeMillisUnsafe() : this.today
+    lease.since = this.work.clock.currentTimeMillisUnsafe()
     lease.span = lease.fiber.cache.span
     this.loans.push(lease)
     this.totals.borrowed++
@@ -243,12 +238,6 @@ export class Core<A, E> {
   }
 
   private giveBack(lease: Lease<A, E>): void {
-    if (this.events.noted) this.tellReturned(lease, lease.slot!)
-    this.takeBack(lease)
-    this.today = 0
-  }
-
-  private takeBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
     const now = this.timed ? this.work.now() : 0
     this.loans.remove(lease)
@@ -257,6 +246,7 @@ export class Core<A, E> {
     this.usedAt = now
     lease.slot = undefined
     if (lease.kind === "alone") slot.reservations--
+    if (this.events.noted) this.tellReturned(lease, slot)
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
     if (slot.phase !== "ready") return
@@ -279,8 +269,7 @@ export class Core<A, E> {
 
   private tellReturned(lease: Lease<A, E>, slot: Slot<A>): void {
     const { events } = this
-    this.today = this.work.clock.currentTimeMillisUnsafe()
-    const held = Math.max(0, this.today - lease.since)
+    const held = heldFor(lease, this.work.clock)
     events.recorders.all?.used(held)
     if (events.heard) this.tellTraffic("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
   }
@@ -492,7 +481,6 @@ export class Core<A, E> {
   // -----------------------------------------------------------------------------
 
   private create(): void {
-    this.today = 0
     const slot = new Slot<A>(++this.serial)
     const startedAt = this.work.now()
     this.slots.add(slot)
@@ -634,7 +622,6 @@ export class Core<A, E> {
     timeout: number,
     done: (exit: Exit.Exit<B, unknown> | undefined) => void
   ): void {
-    this.today = 0
     const worker = this.work.bounded(
       Effect.scoped(Effect.suspend(() => task(slot.value))),
       timeout,
@@ -675,7 +662,6 @@ export class Core<A, E> {
   /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
   close(slot: Slot<A>, reason: CloseReason): void {
     if (slot.phase === "closing") return
-    this.today = 0
     this.shelf.remove(slot)
     if (slot.phase === "busy") this.busy--
     else if (slot.leases === 0) this.idle--

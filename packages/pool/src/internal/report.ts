@@ -96,7 +96,7 @@ export const oldest = <A>(
 }
 
 /** For how long a loan has lasted, in milliseconds; never negative, also when the wall clock was put back. */
-const heldFor = (lease: Lease<any, any>, clock: Clock): number =>
+export const heldFor = (lease: Lease<any, any>, clock: Clock): number =>
   Math.max(0, clock.currentTimeMillisUnsafe() - lease.since)
 
 /** Name of the span that a loan was taken under. */

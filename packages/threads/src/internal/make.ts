@@ -113,7 +113,7 @@ const description = (
   kind: "threads",
   name: core.name,
   options: shown(core.settings),
-  stats: Effect.map(stats(core), (_) => _),
+  stats: stats(core),
   leases: (limit) => leases(core, limit),
   waiters: (limit) => waiters(core, limit),
   events: Stream.filter(Pool.events(core.pool), (_) => _._tag !== "Borrowed" && _._tag !== "Returned"),

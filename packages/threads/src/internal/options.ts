@@ -140,7 +140,8 @@ export const configOf = (settings: Settings, thread: Thread): Config => {
 /** Settings as a person reads them. What is switched off is not there. */
 export const shown = (settings: Settings): Record<string, string | number | boolean> => {
   const { concurrency, logFailures, max, maxQueue, min, preload, recycleHeap, recycleTasks } = settings
-  const options: Record<string, string | number | boolean> = { min, max, concurrency }
+  const options: Record<string, string | number | boolean> = { min, max }
+  if (concurrency > 1) options["concurrency"] = concurrency
   for (const option of ["idleTimeout", "taskTimeout", "killGrace", "spawnTimeout", "closeTimeout"] as const) {
     const millis = settings[option]
     if (millis !== Infinity) options[option] = Duration.format(Duration.millis(millis))
