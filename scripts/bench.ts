@@ -2,7 +2,8 @@ import { basename, dirname, join } from "node:path"
 import { args, filesIn, help, root, run } from "./lib.ts"
 
 help(`
-pnpm bench <name> [arguments]: runs packages/bench/src/<name>.ts and passes on the arguments.
+pnpm bench <name> [arguments]: runs packages/bench/src/<name>.ts and passes on the arguments. The names are pool, threads, sql and
+transports; --quick and --only <section> measure less, and write nothing. See packages/bench/README.md.
 `)
 
 const [name, ...rest] = args

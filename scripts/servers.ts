@@ -1,4 +1,4 @@
-// The servers, and the browser, that the tests need, and npm does not have.
+// The programs that the tests need, and npm does not have: servers, a browser, and Prometheus's own check of alert rules.
 import { accessSync, constants, readFileSync } from "node:fs"
 import { delimiter, join } from "node:path"
 import { type Ran, root, run } from "./lib.ts"

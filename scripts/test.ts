@@ -4,8 +4,9 @@ import { ensureServers } from "./servers.ts"
 help(`
 pnpm test [arguments of vitest]: runs the tests of every package once, and the examples in the docs.
 \`pnpm test Pool\` runs the files whose name contains "Pool".
-Where MariaDB, PgBouncer or Chromium is missing, it is installed first, on Debian and where that takes no password;
-CENOTE_NO_INSTALL=1 prevents it. Tests that need a server that is not there are skipped, and fail where CI=true.
+Where MariaDB, PgBouncer or Chromium is missing, it is installed first, on Debian and where that takes no password; promtool is
+unpacked into node_modules. CENOTE_NO_INSTALL=1 prevents both. Tests that need a server or Chromium that is not there are skipped,
+and fail where CI=true.
 `)
 
 const missing = await ensureServers()
