@@ -235,6 +235,33 @@ export const clear = <K, A, E>(
   })
 
 /**
+ * Closes everything that exists now, of all keys: at rest at once, on loan when it comes back.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const recycle = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).recycle())
+
+/**
+ * Lends nothing more, of any key, until {@link resume}: borrowers wait in their lines.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const suspend = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).suspend())
+
+/**
+ * Ends a {@link suspend}.
+ *
+ * @category operations
+ * @since 0.1.0
+ */
+export const resume = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
+  Effect.sync(() => coreOf(self).resume())
+
+/**
  * Closes the pools of all keys for good, as the end of the scope does. See `Pool.close`.
  *
  * @category operations
@@ -267,33 +294,6 @@ export const stats = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<Stats<K>
  */
 export const events = <K, A, E>(self: KeyedPool<K, A, E>): Stream.Stream<PoolEvent> =>
   coreOf(self).events.stream
-
-/**
- * Closes everything that exists now, of all keys: at rest at once, on loan when it comes back.
- *
- * @category operations
- * @since 0.1.0
- */
-export const recycle = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
-  Effect.sync(() => coreOf(self).recycle())
-
-/**
- * Lends nothing more, of any key, until {@link resume}: borrowers wait in their lines.
- *
- * @category operations
- * @since 0.1.0
- */
-export const suspend = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
-  Effect.sync(() => coreOf(self).suspend())
-
-/**
- * Ends a {@link suspend}.
- *
- * @category operations
- * @since 0.1.0
- */
-export const resume = <K, A, E>(self: KeyedPool<K, A, E>): Effect.Effect<void> =>
-  Effect.sync(() => coreOf(self).resume())
 
 // -----------------------------------------------------------------------------
 // Service

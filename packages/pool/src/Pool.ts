@@ -137,7 +137,7 @@ export interface Options<A, E, R, RValidate = R, RReset = R, RRetry = R> {
   readonly size?: number | undefined
   /** Resources kept ready even when nobody asks. Default 0. */
   readonly min?: number | undefined
-  /** Resources that may exist at one time, those being closed included. Default 4 (EV-35), or `min` if more. */
+  /** Resources that may exist at one time, those being closed included. Default 4, or `min` if more. */
   readonly max?: number | undefined
   /**
    * Which idle resource is lent next: the one idle longest (`"fifo"`, the default) spreads the use over

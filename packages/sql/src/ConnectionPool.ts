@@ -47,7 +47,7 @@ import { layer as tpooledLayer } from "./TpooledConnectionPool.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * How a connection pool behaves. Each option may be left out; the defaults are eventlet's (EV-35), and pools of the other
+ * How a connection pool behaves. Each option may be left out; the defaults are eventlet's, and pools of the other
  * packages say more about those that they share.
  *
  * **Gotchas**
@@ -69,20 +69,20 @@ export interface Options {
   /** Which idle connection is lent next. Default `"lifo"`, the one used last, so that the rest can expire. */
   readonly order?: "fifo" | "lifo" | undefined
 
-  /** Limit for one attempt to connect; past it the borrow fails with `ConnectTimeout` (EV-52). Default 5 s. */
+  /** Limit for one attempt to connect; past it the borrow fails with `ConnectTimeout`. Default 5 s. */
   readonly connectTimeout?: Duration.Input | undefined
   /** Attempts to connect that may be under way at one time. Default: no limit. */
   readonly connectConcurrency?: number | undefined
   /** Retries an attempt to connect that failed. Meanwhile borrowers wait, up to their own deadline. Default: none. */
   readonly connectRetry?: Schedule.Schedule<unknown, SqlError | ConnectTimeout> | undefined
-  /** One deadline for the whole borrow: line, connecting, validation, retries (EV-54). Default: none. */
+  /** One deadline for the whole borrow: line, connecting, validation, retries. Default: none. */
   readonly acquireTimeout?: Duration.Input | undefined
   /** Borrowers that may wait for another borrower; one more fails with `LineFull` at once. Default: no limit. */
   readonly maxWaiting?: number | undefined
 
-  /** Rest past which a connection is closed. Zero: never reused (EV-48). Default 10 s. */
+  /** Rest past which a connection is closed. Zero: never reused. Default 10 s. */
   readonly maxIdle?: Duration.Input | undefined
-  /** Age past which a connection is closed, at the latest when it is returned (EV-56). Zero: never reused. Default 30 s. */
+  /** Age past which a connection is closed, at the latest when it is returned. Zero: never reused. Default 30 s. */
   readonly maxAge?: Duration.Input | undefined
   /** Share of `maxAge` that is taken off at random, so that not all go together. Default 0.025. */
   readonly maxAgeJitter?: number | undefined
@@ -96,7 +96,7 @@ export interface Options {
   /** Asks idle connections for a sign of life this often, so that nothing on the way drops them for being quiet. */
   readonly keepAlive?: { readonly every: Duration.Input } | undefined
 
-  /** What makes a connection ready for its next borrower. Default `"rollback"` (EV-44). */
+  /** What makes a connection ready for its next borrower. Default `"rollback"`. */
   readonly cleanup?: Cleanup | undefined
   /** A clean-up that takes longer fails, and the connection is closed. Default 30 s. */
   readonly cleanupTimeout?: Duration.Input | undefined
@@ -170,7 +170,7 @@ export const use = <A, E, R>(
   Effect.flatMap(ConnectionPool, (_) => _.use(f))
 
 /**
- * Has a borrowed connection closed when it is returned (EV-40).
+ * Has a borrowed connection closed when it is returned.
  *
  * @category borrowing
  * @since 0.1.0
@@ -188,7 +188,7 @@ export const resize = (
 ): Effect.Effect<void, never, ConnectionPool> => Effect.flatMap(ConnectionPool, (_) => _.resize(limits))
 
 /**
- * Closes all idle connections, and says how many (EV-61).
+ * Closes all idle connections, and says how many.
  *
  * @category operations
  * @since 0.1.0

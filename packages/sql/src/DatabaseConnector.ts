@@ -86,7 +86,7 @@ export interface TargetConfig {
  * **Details**
  *
  * What a driver gets is `defaults`, then host and database as they were asked for, then the credentials of the host: what
- * comes later wins (EV-73).
+ * comes later wins.
  *
  * @category models
  * @since 0.1.0
@@ -96,11 +96,11 @@ export interface Options<Config extends TargetConfig> {
   readonly driver: (config: Config) => SqlDriver
   readonly defaults?: Partial<Config> | undefined
   /**
-   * What each host needs, by its exact name; `default` is for all others (EV-72). An Effect is run at each connect, so that
+   * What each host needs, by its exact name; `default` is for all others. An Effect is run at each connect, so that
    * a secret can change: `recycle` then has all connections made anew.
    */
   readonly credentials: Readonly<Record<string, Partial<Config> | Effect.Effect<Partial<Config>, unknown>>>
-  /** Whether connections live in threads or on the calling thread. Default `"tpooled"` (EV-74). */
+  /** Whether connections live in threads or on the calling thread. Default `"tpooled"`. */
   readonly kind?: "tpooled" | "raw" | undefined
   /** Options of each pool. Its name is the driver's target, after `name` and a slash if there is one. */
   readonly pool?: PoolOptions | undefined
@@ -144,7 +144,7 @@ export class DatabaseConnector extends Context.Service<
   DatabaseConnector,
   {
     /**
-     * The pool for a host and a database: made with the first call, and the same at each later one (EV-71). Nothing connects
+     * The pool for a host and a database: made with the first call, and the same at each later one. Nothing connects
      * before the first borrow.
      */
     readonly get: (target?: Target) => Effect.Effect<PoolService, UnknownHost>

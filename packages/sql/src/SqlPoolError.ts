@@ -17,7 +17,7 @@ import type { PoolError } from "@cenote/pool"
 export type SqlPoolError = SqlError | ConnectTimeout | PoolError.PoolError
 
 /**
- * Connecting took longer than `connectTimeout` (EV-52). A connection that comes later is closed (EV-53).
+ * Connecting took longer than `connectTimeout`. A connection that comes later is closed.
  *
  * @category errors
  * @since 0.1.0
@@ -35,7 +35,7 @@ export class ConnectTimeout extends Schema.TaggedError<ConnectTimeout>()("Connec
 }
 
 /**
- * There are no credentials for a host: neither under its own name nor under `default` (EV-72).
+ * There are no credentials for a host: neither under its own name nor under `default`.
  *
  * @category errors
  * @since 0.1.0

@@ -1,6 +1,6 @@
 /**
  * Pools whose connections live in the threads of a `ThreadPool`, so that neither a slow driver nor a database that runs in
- * the process itself, as SQLite does, holds up the calling thread (EV-67).
+ * the process itself, as SQLite does, holds up the calling thread.
  *
  * @since 0.1.0
  */

@@ -45,7 +45,7 @@ const ownEntry = (): URL =>
 
 /**
  * A thread pool. Without a size it has as many threads as the machine can run at one time, or as the configuration says
- * under `CENOTE_THREADS` (EV-77).
+ * under `CENOTE_THREADS`.
  *
  * **Example**
  *

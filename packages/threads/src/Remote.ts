@@ -106,7 +106,7 @@ export const isAlive = (self: RemoteObject<unknown>): boolean => {
 }
 
 /**
- * Reads a property, or the element at an index (EV-101).
+ * Reads a property, or the element at an index.
  *
  * @category operations
  * @since 0.1.0
@@ -117,7 +117,7 @@ export const get = <A, K extends keyof A, Wrapped = never, Name extends string =
 ): MemberResult<A[K], Wrapped, Name, K> => propertyRead(inside(self), name) as never
 
 /**
- * Assigns to a property, or to the element at an index (EV-101, EV-104).
+ * Assigns to a property, or to the element at an index.
  *
  * @category operations
  * @since 0.1.0
@@ -134,7 +134,7 @@ export const set = <A, K extends keyof A>(
 }
 
 /**
- * Calls an object that is a function, or that has a method `call` (EV-100).
+ * Calls an object that is a function, or that has a method `call`.
  *
  * @category operations
  * @since 0.1.0
@@ -161,7 +161,7 @@ export const invokeMethod = <A, K extends keyof A, Wrapped = never, Name extends
   methodCall(inside(self), name, args) as never
 
 /**
- * What an iterable object gives, fetched in batches (EV-103). Each run of the Stream begins anew.
+ * What an iterable object gives, fetched in batches. Each run of the Stream begins anew.
  *
  * @category operations
  * @since 0.1.0

@@ -90,12 +90,12 @@ export interface Options {
   readonly size?: number | undefined
   /**
    * Threads that are kept up even when there is nothing to do. Default 1, so that the layer fails if a thread cannot
-   * start; with 0 the first call starts the first thread (EV-77). The layer is ready when the first thread is.
+   * start; with 0 the first call starts the first thread. The layer is ready when the first thread is.
    */
   readonly min?: number | undefined
   /**
-   * Threads that may be up at one time. With 0 there are none, and tasks run on the calling thread, after a warning
-   * (EV-85). Default: as many as the machine can run at one time.
+   * Threads that may be up at one time. With 0 there are none, and tasks run on the calling thread, after a
+   * warning. Default: as many as the machine can run at one time.
    */
   readonly max?: number | undefined
   /**
@@ -129,7 +129,7 @@ export interface Options {
    * have one second for their finalizers. Default 30 s.
    */
   readonly closeTimeout?: Duration.Input | undefined
-  /** Logs each task that fails, as an error (EV-94). Default `false`. */
+  /** Logs each task that fails, as an error. Default `false`. */
   readonly logFailures?: boolean | undefined
 }
 
@@ -244,9 +244,9 @@ type ForConstructor<C, Options> = C extends new (...args: infer Args extends Rea
  * @since 0.1.0
  */
 export interface ProxyOptions<Class extends string = string, Name extends string = string> {
-  /** Instances of these classes, and of classes that extend them (EV-97). */
+  /** Instances of these classes, and of classes that extend them. */
   readonly autowrap?: ReadonlyArray<Class> | undefined
-  /** What these methods and properties give (EV-98). */
+  /** What these methods and properties give. */
   readonly autowrapNames?: ReadonlyArray<Name> | undefined
 }
 
@@ -585,7 +585,7 @@ const disposeOf = (remote: unknown): Effect.Effect<void> => {
 export const move = <A>(value: A): A => markMoved(value)
 
 /**
- * Runs the calls of an effect on the calling thread (EV-96).
+ * Runs the calls of an effect on the calling thread.
  *
  * @category calls
  * @since 0.1.0
@@ -656,7 +656,7 @@ export const resize = (
 
 /**
  * Lets everything that was submitted before end, and then the threads; their objects and open Streams go with them. Calls that come
- * meanwhile wait. The next call starts threads again (EV-88 to EV-90). A task that nobody waits for, and that does not stop, is
+ * meanwhile wait. The next call starts threads again. A task that nobody waits for, and that does not stop, is
  * waited for as long as `killGrace` says.
  *
  * @category operations
