@@ -1,6 +1,5 @@
 /**
- * What no other test noticed when thread pools were broken on purpose, one subject after the other. The tables of
- * docs/testing.md say what was broken.
+ * What no other test noticed when thread pools were broken on purpose, one subject after the other.
  */
 import { Remote, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
