@@ -73,7 +73,8 @@ const start = Command.make(
 ).pipe(
   Command.withDescription(
     "A tour of Cenote: runs the example programs on pools, threads and private servers, which are gone when they have ended (a " +
-      "PostgreSQL, and a MariaDB if the machine has one), and checks that nothing was lost. The exit code is 0 if all is well."
+      "PostgreSQL, and a MariaDB if the machine has one), and checks that nothing was lost. The exit code is 0 if all is well. " +
+      "`pnpm start top` is `cenote top`: it shows the pools of such a run, or of any program with a dashboard, in another terminal."
   )
 )
 

@@ -1,4 +1,4 @@
-// Who may see the page and act: see docs/observing.md, "Who may see it".
+// Who may see the page and act: see the README, "Who may look, and who may act".
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { createHash, timingSafeEqual } from "node:crypto"
