@@ -241,9 +241,9 @@ class FakeThread {
   get has(): { readonly objects: number; readonly tasks: number; readonly isQuiet: boolean } {
     const { active, objects } = this.host as unknown as {
       readonly active: ReadonlyMap<number, unknown>
-      readonly objects: ReadonlyMap<number, unknown>
+      readonly objects: { readonly byNumber: ReadonlyMap<number, unknown> }
     }
-    return { objects: objects.size, tasks: active.size, isQuiet: this.host.isQuiet }
+    return { objects: objects.byNumber.size, tasks: active.size, isQuiet: this.host.isQuiet }
   }
 }
 
