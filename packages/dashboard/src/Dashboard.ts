@@ -57,7 +57,7 @@ import { Hub } from "./internal/hub.ts"
 export interface Options {
   /** Port to listen on. Default 7070; with 0 any that is free. */
   readonly port?: number | undefined
-  /** Address to listen on. Default `"127.0.0.1"`: this machine alone. Any other needs a `token`. */
+  /** Address to listen on. Default `"127.0.0.1"`: this machine alone. One that others can reach needs a `token`. */
   readonly host?: string | undefined
   /** Asked of whoever wants to see the page or to act. Default: nobody is asked. */
   readonly token?: string | Redacted.Redacted | undefined
