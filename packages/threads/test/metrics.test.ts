@@ -234,7 +234,6 @@ describe("the entry of a thread pool", () => {
       expect((yield* theEntry).options).toEqual({
         min: 1,
         max: 3,
-        concurrency: 1,
         idleTimeout: "1m",
         killGrace: "5s",
         spawnTimeout: "30s",
