@@ -197,10 +197,18 @@ ok     cpu     threads         1/2  █████░░░░░     1        
 
 const hasPython = spawnSync("python3", ["-c", "import pty"]).status === 0
 
+/** Skipped by name where there is no Python to make a terminal. */
+const describeInTerminal = (name: string, tests: () => void): void => {
+  if (hasPython) return void describe(name, tests)
+  const missing = "no python3, which makes a terminal for the test"
+  console.warn(`skipped: ${name}: ${missing}`)
+  describe.skip(`${name} (skipped: ${missing})`, tests)
+}
+
 /** What a terminal is set to at first. */
 const restored = ["?25", "?7"]
 
-describe.skipIf(!hasPython)("cenote top, in a terminal", () => {
+describeInTerminal("cenote top, in a terminal", () => {
   layer(NodeServices.layer, { excludeTestServices: true })((it) => {
     it.effect("draws at the pace of the stream, opens a pool and leaves it, and puts the terminal back", () =>
       Effect.gen(function* () {
