@@ -56,7 +56,6 @@ import { isTagged as hasTag } from "effect/Predicate"
 import type * as Scope from "effect/Scope"
 import { Histogram } from "./internal/histogram.ts"
 import { type Named, Series } from "./internal/series.ts"
-import type { Stats } from "./Pool.ts"
 import type { CloseReason } from "./PoolEvent.ts"
 import * as PoolRegistry from "./PoolRegistry.ts"
 
@@ -122,7 +121,7 @@ const observer = ({ boundaries = defaultBoundaries, prefix = "cenote.pool" }: Op
         attributes: { [`${prefix}.name`]: entry.id, [`${prefix}.kind`]: entry.kind }
       }
       const family = entry.kind === "connections" ? conventional(entry.id) : own
-      const read = reader(entry.stats, noStats)
+      const read = reader(entry.stats, yield* entry.stats)
 
       series.gauge(named(family, "count", "state", "idle"), () => read().idle)
       series.gauge(named(family, "count", "state", "used"), () => read().used)
@@ -155,7 +154,7 @@ const observer = ({ boundaries = defaultBoundaries, prefix = "cenote.pool" }: Op
       const leaks = new Counts((_, read) => series.counter(named(own, "leaks"), read))
       leaks.add("", 0)
       if (entry.threads !== undefined) {
-        ofThreads(series, own, reader(entry.threads, noThreads), yield* Clock)
+        ofThreads(series, own, reader(entry.threads, yield* entry.threads), yield* Clock)
       }
 
       yield* entry.record({
@@ -321,33 +320,13 @@ const closeReasons: ReadonlyArray<CloseReason> = [
 // -----------------------------------------------------------------------------
 
 /** Reads what an entry tells, at once. What cannot be read so, which a pool's never is, stays as it was. */
-const reader = <A>(effect: Effect.Effect<A>, initial: A): (() => A) => {
-  let last = initial
+const reader = <A>(effect: Effect.Effect<A>, first: A): (() => A) => {
+  let last = first
   return () => {
     const exit = Effect.runSyncExit(effect)
     if (Exit.isSuccess(exit)) last = exit.value
     return last
   }
-}
-
-const noThreads: PoolRegistry.Threads = { calls: {}, each: [] }
-
-const noStats: Stats = {
-  name: "",
-  min: 0,
-  max: 0,
-  size: 0,
-  idle: 0,
-  used: 0,
-  pending: 0,
-  creating: 0,
-  closing: 0,
-  state: "open",
-  created: 0,
-  destroyed: 0,
-  borrowed: 0,
-  timeouts: 0,
-  failures: 0
 }
 
 // -----------------------------------------------------------------------------
