@@ -19,6 +19,8 @@ const { quick } = options
 
 const cenote = "Cenote Pool.use"
 const measured = "Cenote Pool.use, PoolMetrics"
+const limited = "Cenote Pool.use, limits"
+const limitedMeasured = "Cenote Pool.use, limits, PoolMetrics"
 const effectUse = "Effect Pool.use"
 const yieldNow = "floor: yieldNow"
 const setImmediate = "floor: setImmediate"
@@ -81,6 +83,36 @@ const givingUpGroup = (waiters: number): Group => ({
   )
 })
 
+/** What metrics cost, alone and in a crowd, beside the same pool without. */
+const metricsGroups = (
+  of: "" | "limits-",
+  baseline: string,
+  pools: ReadonlyArray<contenders.Make<contenders.EffectContender>>
+): ReadonlyArray<Group> => {
+  const which = of === "" ? "" : ", a pool with limits"
+  return [
+    {
+      id: `metrics-${of}alone`,
+      title: `Borrow and return with and without metrics, one fiber${which}`,
+      unit: "ns/op",
+      baseline,
+      rounds: 31,
+      contestants: make<contenders.Contender>(
+        [contenders.effectFloor("floor: Effect.sync"), ...pools],
+        scenarios.alone(quick ? 20_000 : 100_000)
+      )
+    },
+    {
+      id: `metrics-${of}1000`,
+      title: `Hand-off with and without metrics, 1,000 fibers over 10 resources${which}`,
+      unit: "ns/op",
+      baseline,
+      rounds: 21,
+      contestants: make<contenders.Contender>([contenders.effectFloor(yieldNow), ...pools], handOff(1_000))
+    }
+  ]
+}
+
 const churn = [
   contenders.churnCenote,
   contenders.churnCenoteInvalidate,
@@ -113,28 +145,8 @@ const groups: ReadonlyArray<Group> = [
       scenarios.alone(quick ? 20_000 : 50_000)
     )
   },
-  {
-    id: "metrics-alone",
-    title: "Borrow and return with and without metrics, one fiber",
-    unit: "ns/op",
-    baseline: cenote,
-    rounds: 31,
-    contestants: make<contenders.Contender>(
-      [contenders.effectFloor("floor: Effect.sync"), contenders.cenoteUse, contenders.cenoteMeasured],
-      scenarios.alone(quick ? 20_000 : 100_000)
-    )
-  },
-  {
-    id: "metrics-1000",
-    title: "Hand-off with and without metrics, 1,000 fibers over 10 resources",
-    unit: "ns/op",
-    baseline: cenote,
-    rounds: 21,
-    contestants: make<contenders.Contender>(
-      [contenders.effectFloor(yieldNow), contenders.cenoteUse, contenders.cenoteMeasured],
-      handOff(1_000)
-    )
-  },
+  ...metricsGroups("", cenote, [contenders.cenoteUse, contenders.cenoteMeasured]),
+  ...metricsGroups("limits-", limited, [contenders.cenoteLimits, contenders.cenoteLimitsMeasured]),
   ...sizes.map(handOffGroup),
   ...[1_000, 10_000].map(givingUpGroup),
   {
@@ -258,15 +270,21 @@ const measures: Benchmark["measures"] = (row) => [
       (value) => value <= 1_500
     )
   ),
-  ...[["alone", "metrics-alone"] as const, ["at 1,000", "metrics-1000"] as const].flatMap(
-    ([where, section]) =>
-      measureOf(
-        `Metrics: time of a borrow ${where} beside one without (aim)`,
-        "at most 1.05 ×",
-        row(section, measured)?.ratio,
-        times,
-        (value) => value <= 1.05
-      )
+  ...(
+    [
+      ["alone", "metrics-alone", measured],
+      ["at 1,000", "metrics-1000", measured],
+      ["alone, a pool with limits", "metrics-limits-alone", limitedMeasured],
+      ["at 1,000, a pool with limits", "metrics-limits-1000", limitedMeasured]
+    ] as const
+  ).flatMap(([where, section, contender]) =>
+    measureOf(
+      `Metrics: time of a borrow ${where}, beside one without (aim)`,
+      "at most 1.05 ×",
+      row(section, contender)?.ratio,
+      times,
+      (value) => value <= 1.05
+    )
   ),
   ...measureOf(
     "Hand-off at 10,000: time beside generic-pool (aim)",

@@ -75,16 +75,29 @@ export const cenoteUse: Make<EffectContender> = Effect.map(Pool.make({ acquire, 
   effect("Cenote Pool.use", (body) => Pool.use(pool, () => body))
 )
 
-/** With metrics of all pools, as a program in production has them. */
-export const cenoteMeasured: Make<EffectContender> = Effect.gen(function* () {
-  yield* Layer.build(PoolMetrics.layer())
-  const pool = yield* Pool.make({ name: "measured", acquire, size })
-  return effect("Cenote Pool.use, PoolMetrics", (body) => Pool.use(pool, () => body))
-}).pipe(
-  // For this pool alone: the others are to go without.
-  Effect.provide(Layer.fresh(PoolRegistry.layer)),
-  Effect.provideService(Metric.MetricRegistry, new Map())
+/** A pool of connections has such limits; a pool that has any looks at the clock for each loan and return anyway. */
+const limits = { maxIdle: "10 seconds", maxAge: "30 seconds" } as const
+
+export const cenoteLimits: Make<EffectContender> = Effect.map(
+  Pool.make({ acquire, size, ...limits }),
+  (pool) => effect("Cenote Pool.use, limits", (body) => Pool.use(pool, () => body))
 )
+
+/** With metrics of all pools, as a program in production has them. */
+const measured = (name: string, options: typeof limits | {}): Make<EffectContender> =>
+  Effect.gen(function* () {
+    yield* Layer.build(PoolMetrics.layer())
+    const pool = yield* Pool.make({ name: "measured", acquire, size, ...options })
+    return effect(name, (body) => Pool.use(pool, () => body))
+  }).pipe(
+    // For this pool alone: the others are to go without.
+    Effect.provide(Layer.fresh(PoolRegistry.layer)),
+    Effect.provideService(Metric.MetricRegistry, new Map())
+  )
+
+export const cenoteMeasured = measured("Cenote Pool.use, PoolMetrics", {})
+
+export const cenoteLimitsMeasured = measured("Cenote Pool.use, limits, PoolMetrics", limits)
 
 /** With a deadline a deadlock ends by itself, so the pool does not look for one. */
 export const cenoteDeadline: Make<EffectContender> = Effect.map(

@@ -16,7 +16,7 @@ import { Line } from "./line.ts"
 import { List } from "./list.ts"
 import { ManualLoans } from "./manual.ts"
 import { Reader, type Settings } from "./options.ts"
-import { heldFor, isTraced, stats, traceWait } from "./report.ts"
+import { isTraced, stats, traceWait } from "./report.ts"
 import { Shelf } from "./shelf.ts"
 import { Shutdown } from "./shutdown.ts"
 import { Slot } from "./slot.ts"
@@ -144,9 +144,10 @@ export class Core<A, E> {
    * "waiting", or "done" with its failure.
    */
   ask(lease: Lease<A, E>): void {
-    const slot = this.freshSlot()
+    const now = this.work.now()
+    const slot = this.freshSlot(now)
     if (slot !== undefined) {
-      this.lend(this.slotFor(lease, slot), lease)
+      this.lend(this.slotFor(lease, slot, now), lease, now)
       if (this.settings.targetUtilization < 1) this.pump()
     } else if (this.state !== "open") {
       this.refuse(lease, new PoolClosed({ pool: this.settings.name }))
@@ -155,7 +156,7 @@ export class Core<A, E> {
       if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "LineFull" })
       this.refuse(lease, new LineFull({ pool: name, maxWaiting, stats: stats(this) }))
     } else {
-      this.joinLine(lease)
+      this.joinLine(lease, now)
       this.pump()
       if (lease.state === "waiting") this.deadlock?.check(lease)
     }
@@ -164,7 +165,7 @@ export class Core<A, E> {
   /** Serves `lease` if that needs no wait at all. What it would have had to wait for is under way afterwards. */
   tryAsk(lease: Lease<A, E>): boolean {
     if (!this.mayLendNow()) return false
-    const now = this.timed ? this.work.now() : 0
+    const now = this.work.now()
     let slot = this.nextUnexpired(now)
     if (slot !== undefined && this.isStale(slot, now)) {
       this.validate(slot, undefined)
@@ -174,7 +175,7 @@ export class Core<A, E> {
       slot = this.nextUnexpired(now)
     }
     if (slot === undefined) return false
-    this.lend(slot, lease)
+    this.lend(slot, lease, now)
     return true
   }
 
@@ -203,30 +204,30 @@ export class Core<A, E> {
     return true
   }
 
-  private lend(slot: Slot<A>, lease: Lease<A, E>): void {
+  private lend(slot: Slot<A>, lease: Lease<A, E>, now: number): void {
     if (slot.leases++ === 0) this.idle--
     slot.uses++
     if (lease.kind === "alone") this.reserve(slot)
     else if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
-    if (lease.state === "waiting") this.waitEnded(lease, slot)
+    if (lease.state === "waiting") this.waitEnded(lease, slot, now)
     else if (this.events.noted) this.tellLent(lease, slot, 0)
     lease.state = "held"
     lease.slot = slot
-    lease.since = this.work.clock.currentTimeMillisUnsafe()
+    lease.since = now
     lease.span = lease.fiber.cache.span
     this.loans.push(lease)
     this.totals.borrowed++
     if (this.settings.leakAfter !== Infinity) {
-      lease.leaksAt = this.work.now() + this.settings.leakAfter
+      lease.leaksAt = now + this.settings.leakAfter
       this.deadlines.arm(lease.leaksAt)
     }
   }
 
   /** A borrower in line gets `slot`. */
-  private waitEnded(lease: Lease<A, E>, slot: Slot<A>): void {
+  private waitEnded(lease: Lease<A, E>, slot: Slot<A>, now: number): void {
     if (!this.events.noted && !isTraced(lease)) return
-    const waited = this.work.now() - lease.since
+    const waited = now - lease.since
     traceWait(this, lease, waited, Exit.void)
     if (this.events.noted) this.tellLent(lease, slot, waited)
   }
@@ -239,14 +240,15 @@ export class Core<A, E> {
 
   private giveBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
-    const now = this.timed ? this.work.now() : 0
+    // Nobody else needs to know when.
+    const now = this.timed || this.events.noted ? this.work.now() : 0
     this.loans.remove(lease)
     lease.state = "done"
     this.deadlock?.returned(lease)
     this.usedAt = now
     lease.slot = undefined
     if (lease.kind === "alone") slot.reservations--
-    if (this.events.noted) this.tellReturned(lease, slot)
+    if (this.events.noted) this.tellReturned(lease, slot, now)
     slot.leases--
     // A pool that is closed by force closes resources under their holders.
     if (slot.phase !== "ready") return
@@ -263,13 +265,13 @@ export class Core<A, E> {
     } else if (slot.leases === 0 && this.settings.reset !== undefined) {
       this.reset(slot)
     } else {
-      this.offer(slot)
+      this.offer(slot, now)
     }
   }
 
-  private tellReturned(lease: Lease<A, E>, slot: Slot<A>): void {
+  private tellReturned(lease: Lease<A, E>, slot: Slot<A>, now: number): void {
     const { events } = this
-    const held = heldFor(lease, this.work.clock)
+    const held = now - lease.since
     events.recorders.all?.used(held)
     if (events.heard) this.tellTraffic("Returned", { resource: slot.id, fiber: lease.fiber.id, held })
   }
@@ -292,9 +294,10 @@ export class Core<A, E> {
 
   /**
    * Serves the line as far as that is possible now, and creates what is missing. Whoever changes anything
-   * that a borrower may be waiting for calls this; it may be called at any time, also by itself.
+   * that a borrower may be waiting for calls this; it may be called at any time, also by itself. `now` is the time
+   * where the caller has just read it, else 0.
    */
-  pump(): void {
+  pump(now = 0): void {
     if (this.pumping) {
       this.pumpAgain = true
       return
@@ -303,31 +306,32 @@ export class Core<A, E> {
     try {
       do {
         this.pumpAgain = false
-        if (this.state === "open") this.serve()
+        if (this.state === "open") this.serve(now)
+        now = 0
       } while (this.pumpAgain)
     } finally {
       this.pumping = false
     }
   }
 
-  private serve(): void {
-    // What is started here may close the pool.
-    while (this.state === "open") {
-      this.lendFromShelf()
+  private serve(now: number): void {
+    // What is started here may close the pool, and takes time.
+    for (; this.state === "open"; now = 0) {
+      this.lendFromShelf(now)
       if (!this.wantsMore() || !this.canGrow()) return
       // It may be there when this returns.
       this.create()
     }
   }
 
-  private lendFromShelf(): void {
+  private lendFromShelf(now: number): void {
     if (this.suspended || this.line.head === undefined || this.shelf.size === 0) return
-    const now = this.timed ? this.work.now() : 0
+    if (now === 0) now = this.work.now()
     let slot: Slot<A> | undefined
     while (this.line.head !== undefined && (slot = this.nextUnexpired(now)) !== undefined) {
       // Finding one may close others, and a finalizer may do anything.
       if (this.line.head === undefined) return
-      if (!this.isStale(slot, now)) this.serveHead(slot)
+      if (!this.isStale(slot, now)) this.serveHead(slot, now)
       // One validation for each that waits, beside what is being created: the first to end serves.
       else if (this.validating < this.demand()) this.validate(slot, this.nthUnserved(this.validating))
       else return
@@ -339,17 +343,16 @@ export class Core<A, E> {
     return this.line.nth(n * this.settings.concurrency)
   }
 
-  private serveHead(slot: Slot<A>): void {
+  private serveHead(slot: Slot<A>, now: number): void {
     const lease = this.line.head!
     this.leaveLine(lease)
-    this.lend(this.slotFor(lease, slot), lease)
+    this.lend(this.slotFor(lease, slot, now), lease, now)
     this.line.wake(lease)
   }
 
   /** Who wants a resource alone gets one that nobody has, if there is one that can be lent. */
-  private slotFor(lease: Lease<A, E>, next: Slot<A>): Slot<A> {
+  private slotFor(lease: Lease<A, E>, next: Slot<A>, now: number): Slot<A> {
     if (lease.kind !== "alone" || next.leases === 0) return next
-    const now = this.timed ? this.work.now() : 0
     for (const slot of this.shelf) {
       const isFit = slot.leases === 0 && !this.isStale(slot, now)
       if (isFit && (!this.timed || this.expiry(slot, now) === undefined)) return slot
@@ -357,10 +360,10 @@ export class Core<A, E> {
     return next
   }
 
-  private joinLine(lease: Lease<A, E>): void {
+  private joinLine(lease: Lease<A, E>, now: number): void {
     if (lease.kind === "alone") this.waitingAlone++
     lease.state = "waiting"
-    lease.since = this.work.now()
+    lease.since = now
     lease.ticket = ++tickets
     this.line.push(lease)
     this.deadlock?.joined(lease)
@@ -396,9 +399,8 @@ export class Core<A, E> {
   }
 
   /** What a newcomer can be lent at once. */
-  private freshSlot(): Slot<A> | undefined {
+  private freshSlot(now: number): Slot<A> | undefined {
     if (!this.mayLendNow()) return undefined
-    const now = this.timed ? this.work.now() : 0
     const slot = this.nextUnexpired(now)
     return slot === undefined || this.isStale(slot, now) ? undefined : slot
   }
@@ -520,18 +522,18 @@ export class Core<A, E> {
     this.refillAt = 0
     this.refillPause = refillPauses.first
     if (this.events.noted) this.tell("Created", { resource: slot.id, took: now - startedAt })
-    this.admit(slot)
+    this.admit(slot, now)
     this.warmUps.check()
   }
 
   /** Finds its first use for a resource that has just been created. */
-  private admit(slot: Slot<A>): void {
+  private admit(slot: Slot<A>, now: number): void {
     if (slot.condemned !== undefined) return this.close(slot, slot.condemned)
     if (this.state !== "open") return this.close(slot, "abandoned")
     if (this.live() > this.max) return this.close(slot, "shrunk")
     // Whatever its limits are, it serves whom it was created for.
-    if (this.line.head !== undefined && !this.suspended) this.serveHead(slot)
-    this.offer(slot)
+    if (this.line.head !== undefined && !this.suspended) this.serveHead(slot, now)
+    this.offer(slot, now)
     this.pump()
     // One more than `min` lets those expire that were kept for it.
     if (this.min > 0) this.deadlines.armNext()
@@ -558,12 +560,12 @@ export class Core<A, E> {
   }
 
   /** Puts a resource where the next borrower finds it. */
-  private offer(slot: Slot<A>): void {
+  private offer(slot: Slot<A>, now: number): void {
     if (slot.leases < this.settings.concurrency && slot.condemned === undefined && slot.reservations === 0) {
       this.shelf.put(slot)
       if (slot.leases === 0 && this.timed) this.deadlines.arm(this.deadlines.ofIdle(slot))
     }
-    if (this.line.head !== undefined) this.pump()
+    if (this.line.head !== undefined) this.pump(now)
     if (this.group !== undefined && slot.list !== undefined && slot.leases === 0) this.group.rests(this, slot)
   }
 
@@ -650,8 +652,8 @@ export class Core<A, E> {
     const ending = this.reasonToClose(slot, now)
     if (ending !== undefined) return this.close(slot, ending)
     // What has just been validated is lent whatever `validateAfterIdle` is.
-    if (after === "validated" && this.line.head !== undefined && !this.suspended) this.serveHead(slot)
-    this.offer(slot)
+    if (after === "validated" && this.line.head !== undefined && !this.suspended) this.serveHead(slot, now)
+    this.offer(slot, now)
   }
 
   condemn(slot: Slot<A>, reason: CloseReason): void {
@@ -822,8 +824,9 @@ export class Core<A, E> {
 
   unreserve(slot: Slot<A>): void {
     if (--slot.reservations > 0 || slot.phase !== "ready") return
-    const ending = slot.leases === 0 ? this.reasonToClose(slot, this.work.now()) : undefined
-    if (ending === undefined) this.offer(slot)
+    const now = this.work.now()
+    const ending = slot.leases === 0 ? this.reasonToClose(slot, now) : undefined
+    if (ending === undefined) this.offer(slot, now)
     else this.close(slot, ending)
   }
 

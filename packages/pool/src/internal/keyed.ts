@@ -279,8 +279,7 @@ export class KeyedCore<K, A, E> implements Group {
 
   /** Those of all keys, the longest first. */
   leases(limit = Infinity): ReadonlyArray<Lease<A>> {
-    const { clock } = this.work
-    return report.oldest(this.lists("loans"), limit).map((lease) => report.loan(lease, clock))
+    return report.oldest(this.lists("loans"), limit).map((lease) => report.loan(lease, this.work))
   }
 
   /** Those in the lines of all keys, the longest first. */

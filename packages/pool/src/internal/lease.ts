@@ -27,10 +27,7 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   list: List<Lease<A, E>> | undefined = undefined
 
   state: "asking" | "waiting" | "held" | "done" = "asking"
-  /**
-   * While "waiting": when it joined the line, in monotonic milliseconds. While "held": when it was lent, in
-   * milliseconds since the epoch, which is cheaper to read and for people alone.
-   */
+  /** In monotonic milliseconds: while "waiting", when it joined the line; while "held", when it was lent. */
   since = 0
   /** When it counts as leaked, in monotonic milliseconds; `undefined` when it cannot, or that has been told. */
   leaksAt: number | undefined = undefined

@@ -12,6 +12,7 @@ import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
 import type { List } from "./list.ts"
 import type { Stats } from "./stats.ts"
+import type { Work } from "./work.ts"
 
 const nanosPerMilli = 1e6
 
@@ -43,20 +44,20 @@ export const room = (core: Core<any, any>): number => {
 
 /** Oldest first, which is how the loans stand. */
 export const leases = <A>(core: Core<A, any>, limit = Infinity): ReadonlyArray<LeaseInfo<A>> =>
-  first(core.loans, limit).map((lease) => loan(lease, core.work.clock))
+  first(core.loans, limit).map((lease) => loan(lease, core.work))
 
 export const waiters = (core: Core<any, any>, limit = Infinity): ReadonlyArray<Waiter> => {
   const now = core.work.now()
   return first(core.line, limit).map((lease) => waiter(lease, now))
 }
 
-export const loan = <A>(lease: Lease<A, any>, clock: Clock): LeaseInfo<A> => ({
+export const loan = <A>(lease: Lease<A, any>, work: Work): LeaseInfo<A> => ({
   item: lease.slot!.value,
   resource: lease.slot!.id,
   fiber: lease.fiber.id,
   span: nameOf(lease.span),
-  since: lease.since,
-  held: heldFor(lease, clock)
+  since: work.wallAt(lease.since),
+  held: work.now() - lease.since
 })
 
 export const waiter = (lease: Lease<any, any>, now: number): Waiter => ({
@@ -94,10 +95,6 @@ export const oldest = <A>(
   cut()
   return some
 }
-
-/** For how long a loan has lasted, in milliseconds; never negative, also when the wall clock was put back. */
-export const heldFor = (lease: Lease<any, any>, clock: Clock): number =>
-  Math.max(0, clock.currentTimeMillisUnsafe() - lease.since)
 
 /** Name of the span that a loan was taken under. */
 export const spanName = (lease: Lease<any, any>): string | undefined => nameOf(lease.span)
@@ -162,7 +159,7 @@ export const acquireTimeout = <A, E>(
         : {
             fiber: longest.fiber.id,
             span: spanName(longest),
-            heldMillis: heldFor(longest, core.work.clock)
+            heldMillis: core.work.now() - longest.since
           },
     lastFailure: phase === "create" && lastFailure !== undefined ? Cause.squash(lastFailure) : undefined
   })

@@ -1,11 +1,13 @@
-import type * as Context from "effect/Context"
+import { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import type { Clock } from "effect/Clock"
 
 const nanosPerMilli = 1e6
+
+const { performance } = globalThis as { readonly performance?: { readonly now: () => number } }
 
 /** Starts effects on the pool's own account: no borrower waits for them or interrupts them. */
 export class Work {
@@ -13,15 +15,38 @@ export class Work {
   readonly context: Context.Context<any>
   readonly fork: <A, E>(effect: Effect.Effect<A, E, any>) => Fiber.Fiber<A, E>
 
+  /** Set where time is that of the machine, as it is unless somebody gives another {@link Clock}. */
+  private readonly timer: typeof performance
+  /** What to add to monotonic milliseconds to get those since the epoch. */
+  private epoch: number
+
   constructor(context: Context.Context<any>, clock: Clock) {
     this.context = context
     this.clock = clock
+    this.timer = clock === Context.get(Context.empty(), Clock) ? performance : undefined
+    this.epoch = this.measureEpoch()
     this.fork = Effect.runForkWith(context)
   }
 
   /** Monotonic milliseconds: a corrected wall clock neither shortens nor lengthens a wait. */
   now(): number {
+    // The same clock, without a bigint: each borrow reads it.
+    if (this.timer !== undefined) return this.timer.now()
     return Number(this.clock.monotonicTimeNanosUnsafe()) / nanosPerMilli
+  }
+
+  /**
+   * What the wall clock says for a moment in monotonic milliseconds: for the same moment the same, until somebody sets
+   * the wall clock.
+   */
+  wallAt(moment: number): number {
+    const epoch = this.measureEpoch()
+    if (Math.abs(epoch - this.epoch) > 2) this.epoch = epoch
+    return Math.round(moment + this.epoch)
+  }
+
+  private measureEpoch(): number {
+    return this.clock.currentTimeMillisUnsafe() - this.now()
   }
 
   /** Calls `f` after at least `millis`; the result calls it off. */
