@@ -33,7 +33,7 @@ import { type Pipeable, pipeArguments } from "effect/Pipeable"
 import { hasProperty } from "effect/Predicate"
 import { Scheduler } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import type * as Types from "effect/Types"
 import { KeyedCore } from "./internal/keyed.ts"
 import { Reader, resolve, shown } from "./internal/options.ts"
@@ -321,7 +321,15 @@ export interface ServiceClass<
     key: K,
     f: (item: A) => Effect.Effect<B, E2, R2>
   ) => Effect.Effect<B, E | E2 | PoolError, Self | R2>
+  readonly invalidate: (item: A) => Effect.Effect<void, never, Self>
+  readonly clear: (...key: readonly [] | readonly [key: K]) => Effect.Effect<number, never, Self>
+  readonly recycle: Effect.Effect<void, never, Self>
+  readonly suspend: Effect.Effect<void, never, Self>
+  readonly resume: Effect.Effect<void, never, Self>
+  /** Ahead of the end of the layer's scope, which closes the pool as well. */
+  readonly close: Effect.Effect<void, never, Self>
   readonly stats: Effect.Effect<Stats<K>, never, Self>
+  readonly events: Stream.Stream<PoolEvent, never, Self>
 }
 
 /**
@@ -335,6 +343,9 @@ export const Service =
   <const Id extends string>(id: Id): ServiceClass<Self, Id, K, A, E> => {
     class KeyedPoolService extends Context.Service<Self, KeyedPool<K, A, E>>()(id) {}
     const service: Context.Service<Self, KeyedPool<K, A, E>> = KeyedPoolService
+    const withPool = <B, E2, R2>(
+      f: (pool: KeyedPool<K, A, E>) => Effect.Effect<B, E2, R2>
+    ): Effect.Effect<B, E2, R2 | Self> => Effect.flatMap(service, f)
     const operations: Omit<
       ServiceClass<Self, Id, K, A, E>,
       keyof Context.ServiceClass<Self, Id, KeyedPool<K, A, E>>
@@ -345,9 +356,16 @@ export const Service =
           never,
           any
         >,
-      get: (key) => Effect.flatMap(service, (pool) => get(pool, key)),
-      borrow: (key, f) => Effect.flatMap(service, (pool) => use(pool, key, f)),
-      stats: Effect.flatMap(service, stats)
+      get: (key) => withPool((pool) => get(pool, key)),
+      borrow: (key, f) => withPool((pool) => use(pool, key, f)),
+      invalidate: (item) => withPool((pool) => invalidate(pool, item)),
+      clear: (...key) => withPool((pool) => clear(pool, ...key)),
+      recycle: withPool(recycle),
+      suspend: withPool(suspend),
+      resume: withPool(resume),
+      close: withPool(close),
+      stats: withPool(stats),
+      events: Stream.unwrap(Effect.map(service, events))
     }
     return Object.assign(KeyedPoolService, operations)
   }

@@ -686,17 +686,25 @@ export interface ServiceClass<
   readonly tryBorrow: <B, E2, R2>(
     f: (item: A) => Effect.Effect<B, E2, R2>
   ) => Effect.Effect<Option.Option<B>, E2, Self | R2>
+  readonly getAlone: Effect.Effect<A, E | PoolError, Self | Scope.Scope>
   readonly acquire: Effect.Effect<A, E | PoolError, Self>
   readonly release: (item: A) => Effect.Effect<void, NotLeased, Self>
+  readonly reserve: (item: A) => Effect.Effect<void, never, Self | Scope.Scope>
   readonly invalidate: (item: A) => Effect.Effect<void, never, Self>
   readonly resize: (
     limits: number | { readonly min?: number | undefined; readonly max?: number | undefined }
   ) => Effect.Effect<void, never, Self>
   readonly warmUp: Effect.Effect<void, E | PoolError, Self>
+  readonly evictExpired: Effect.Effect<number, never, Self>
   readonly clear: Effect.Effect<number, never, Self>
   readonly recycle: Effect.Effect<void, never, Self>
+  readonly suspend: Effect.Effect<void, never, Self>
+  readonly resume: Effect.Effect<void, never, Self>
+  /** Ahead of the end of the layer's scope, which closes the pool as well. */
+  readonly close: Effect.Effect<void, never, Self>
   readonly stats: Effect.Effect<Stats, never, Self>
   readonly leases: Effect.Effect<ReadonlyArray<Lease<A>>, never, Self>
+  readonly waiters: Effect.Effect<ReadonlyArray<Waiter>, never, Self>
   readonly events: Stream.Stream<PoolEvent, never, Self>
 }
 
@@ -739,15 +747,22 @@ export const Service =
       get: withPool(get),
       borrow: (f) => withPool((pool) => use(pool, f)),
       tryBorrow: (f) => withPool((pool) => tryUse(pool, f)),
+      getAlone: withPool(getAlone),
       acquire: withPool(acquire),
       release: (item) => withPool((pool) => release(pool, item)),
+      reserve: (item) => withPool((pool) => reserve(pool, item)),
       invalidate: (item) => withPool((pool) => invalidate(pool, item)),
       resize: (limits) => withPool((pool) => resize(pool, limits)),
       warmUp: withPool(warmUp),
+      evictExpired: withPool(evictExpired),
       clear: withPool(clear),
       recycle: withPool(recycle),
+      suspend: withPool(suspend),
+      resume: withPool(resume),
+      close: withPool(close),
       stats: withPool(stats),
       leases: withPool(leases),
+      waiters: withPool(waiters),
       events: Stream.unwrap(Effect.map(service, events))
     }
     return Object.assign(PoolService, operations)

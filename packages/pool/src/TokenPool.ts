@@ -34,7 +34,7 @@ import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
+import * as Stream from "effect/Stream"
 import * as internal from "./internal/pool.ts"
 import * as Pool from "./Pool.ts"
 import type { NotLeased, PoolError } from "./PoolError.ts"
@@ -201,8 +201,14 @@ export interface ServiceClass<in out Self, in out Id extends string> extends Con
   readonly layer: (options?: Options) => Layer.Layer<Self>
   readonly get: Effect.Effect<Token, PoolError, Self | Scope.Scope>
   readonly withToken: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | PoolError, Self | R>
+  readonly tryWithToken: <A, E, R>(
+    effect: Effect.Effect<A, E, R>
+  ) => Effect.Effect<Option.Option<A>, E, Self | R>
+  readonly acquire: Effect.Effect<Token, PoolError, Self>
+  readonly release: (token: Token) => Effect.Effect<void, NotLeased, Self>
   readonly resize: (max: number) => Effect.Effect<void, never, Self>
   readonly stats: Effect.Effect<Pool.Stats, never, Self>
+  readonly events: Stream.Stream<PoolEvent, never, Self>
 }
 
 /**
@@ -233,8 +239,12 @@ export const Service =
       layer: (options) => Layer.effect(service, make({ ...options, name: options?.name ?? id })),
       get: Effect.flatMap(service, get),
       withToken: (effect) => Effect.flatMap(service, (tokens) => withToken(tokens, effect)),
+      tryWithToken: (effect) => Effect.flatMap(service, (tokens) => tryWithToken(tokens, effect)),
+      acquire: Effect.flatMap(service, acquire),
+      release: (token) => Effect.flatMap(service, (tokens) => release(tokens, token)),
       resize: (max) => Effect.flatMap(service, (tokens) => resize(tokens, max)),
-      stats: Effect.flatMap(service, stats)
+      stats: Effect.flatMap(service, stats),
+      events: Stream.unwrap(Effect.map(service, events))
     }
     return Object.assign(TokenPoolService, operations)
   }

@@ -1,9 +1,10 @@
 /**
  * Pools as services, with their layers.
  */
-import { Pool, PoolError, PoolRegistry, TokenPool } from "@cenote/pool"
+import { KeyedPool, Pool, PoolError, PoolRegistry, TokenPool } from "@cenote/pool"
 import { describe, expect, expectTypeOf, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer, Option, type Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { borrow, defectOf, type Refused, settle, start, type Thing, Things } from "./kit.ts"
 
 class Db extends Pool.Service<Db, Thing, Refused>()("app/Db") {}
@@ -76,6 +77,47 @@ describe("Pool.Service", () => {
         expect(yield* Db.stats).toMatchObject({ max: 9 })
       })
       yield* Effect.provide(program, Db.layer({ acquire: things.acquire, min: 1, max: 3 }))
+    })
+  )
+
+  it.effect("stops and starts lending, evicts, reserves, and closes before its layer does", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const program = Effect.gen(function* () {
+        yield* Effect.scoped(
+          Effect.gen(function* () {
+            const thing = yield* Db.getAlone
+            expect(yield* Db.leases).toMatchObject([{ item: { id: thing.id } }])
+          })
+        )
+        const tried = yield* Db.borrow((thing) =>
+          Effect.scoped(
+            Effect.andThen(
+              Db.reserve(thing),
+              Db.tryBorrow(() => Effect.void)
+            )
+          )
+        )
+        expect(tried).toEqual(Option.none())
+
+        yield* Db.suspend
+        const waiting = yield* start(Db.borrow((thing) => Effect.succeed(thing.id)))
+        expect(yield* Db.waiters).toMatchObject([{ fiber: waiting.id, waited: 0 }])
+        yield* Db.resume
+        expect(yield* Fiber.join(waiting)).toBe(1)
+
+        yield* TestClock.adjust("1 minute")
+        expect(yield* Db.stats).toMatchObject({ idle: 1 })
+        yield* Db.resize({ min: 0 })
+        expect(yield* Db.evictExpired).toBe(1)
+        yield* Db.close
+        expect(things.closed).toEqual([1])
+        expect(yield* Effect.flip(Db.borrow(() => Effect.void))).toBeInstanceOf(PoolError.PoolClosed)
+      })
+      yield* Effect.provide(
+        program,
+        Db.layer({ acquire: things.acquire, min: 1, max: 1, concurrency: 2, maxIdle: "10 seconds" })
+      )
     })
   )
 
@@ -193,6 +235,14 @@ describe("TokenPool.Service", () => {
         yield* Slots.resize(5)
         expect(yield* Slots.stats).toMatchObject({ max: 5, used: 0, idle: 1 })
         expect(Pool.isPool(yield* Slots)).toBe(true)
+
+        expect(yield* Slots.tryWithToken(Effect.succeed("served"))).toEqual(Option.some("served"))
+        const first = yield* start(Stream.runHead(Slots.events))
+        const token = yield* Slots.acquire
+        expect(yield* Fiber.join(first)).toMatchObject({ value: { _tag: "Borrowed" } })
+        expect(yield* Slots.stats).toMatchObject({ used: 1 })
+        yield* Slots.release(token)
+        expect(yield* Effect.flip(Slots.release(token))).toBeInstanceOf(PoolError.NotLeased)
       })
       yield* Effect.provide(program, Slots.layer({ max: 2 }))
     })
@@ -225,3 +275,67 @@ describe("TokenPool.Service", () => {
     })
   )
 })
+
+describe("KeyedPool.Service", () => {
+  class Hosts extends KeyedPool.Service<Hosts, string, Thing, Refused>()("app/Hosts") {}
+
+  it.effect("is a keyed pool in the context, and its operations are on the class", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const program = Effect.gen(function* () {
+        yield* Hosts.borrow("a", Hosts.invalidate)
+        yield* Hosts.borrow("b", () => Effect.void)
+        yield* settle
+        expect(things.closed).toEqual([1])
+        expect(yield* Hosts.clear("a")).toBe(0)
+        expect(yield* Hosts.clear()).toBe(1)
+        yield* settle
+
+        yield* Hosts.suspend
+        const waiting = yield* start(Hosts.borrow("c", (thing) => Effect.succeed(thing.id)))
+        expect(yield* Hosts.stats).toMatchObject({ pending: 1, state: "suspended" })
+        yield* Hosts.resume
+        expect(yield* Fiber.join(waiting)).toBe(3)
+
+        const first = yield* start(Stream.runHead(Hosts.events))
+        yield* Hosts.recycle
+        expect(yield* Fiber.join(first)).toMatchObject({ value: { _tag: "Recycled" } })
+        expect(things.closed).toEqual([1, 2, 3])
+        yield* Hosts.close
+        const refused = yield* Effect.flip(Hosts.borrow("a", () => Effect.void))
+        expect(refused).toBeInstanceOf(PoolError.PoolClosed)
+      })
+      yield* Effect.provide(program, Hosts.layer({ acquire: () => things.acquire }))
+    })
+  )
+})
+
+describe("the class of a service", () => {
+  it("has what its module has", () => {
+    const renamed: Readonly<Record<string, string>> = { use: "borrow", tryUse: "tryBorrow" }
+    // `stats` has these; what makes pools, and what is known inside a loan, is no operation on a pool.
+    const others = {
+      Pool: ["isPool", "make", "makeWithTTL", "CurrentLoan", "Service", "size", "idle", "free", "pending"],
+      TokenPool: ["make", "Service"],
+      KeyedPool: ["isKeyedPool", "make", "Service"]
+    }
+    const operations = (module: keyof typeof others, of: object): Array<string> =>
+      Object.keys(of)
+        .filter((name) => !others[module].includes(name))
+        .map((name) => renamed[name] ?? name)
+        .toSorted()
+    class Slots extends TokenPool.Service<Slots>()("test/Slots") {}
+    class Hosts extends KeyedPool.Service<Hosts, string, string>()("test/Hosts") {}
+    expect(own(Object.getPrototypeOf(Db), "app/Db")).toEqual(operations("Pool", Pool))
+    expect(own(Object.getPrototypeOf(Slots), "test/Slots")).toEqual(operations("TokenPool", TokenPool))
+    expect(own(Object.getPrototypeOf(Hosts), "test/Hosts")).toEqual(operations("KeyedPool", KeyedPool))
+  })
+})
+
+/** What a service has beyond those that Effect gives every service. */
+const own = (service: object, id: string): Array<string> => {
+  const plain: object = Context.Service<object, object>()(id)
+  return Object.keys(service)
+    .filter((name) => name !== "layer" && !Object.hasOwn(plain, name))
+    .toSorted()
+}
