@@ -13,7 +13,7 @@
  * | `timeouts` | counter | `{timeout}` | Borrowers whose deadline passed |
  * | `create_time` | histogram | `s` | How long a resource took to create |
  * | `wait_time` | histogram | `s` | How long a borrower waited, those who did not have to included |
- * | `use_time` | histogram | `s` | How long a borrower held, to the millisecond |
+ * | `use_time` | histogram | `s` | How long a borrower held |
  *
  * Of pools of connections these begin with `db.client.connection.`, and have the attributes `db.client.connection.pool.name` and
  * `db.client.connection.state`, as OpenTelemetry's conventions say. (Those ask for up-down counters where there are gauges here: Effect
