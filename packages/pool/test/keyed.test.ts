@@ -1255,6 +1255,60 @@ describe("stats and events", () => {
       expect(yield* statsOf(pool)).toMatchObject({ size: 3, used: 3, closing: 0, creating: 0, pending: 0 })
     }))
 
+  test("add up when thousands of keys have come and gone, and nobody looked meanwhile", () =>
+    Effect.gen(function* () {
+      const { pool, workshop } = yield* makePool({ maxPerKey: 2, keyIdle: 1_000 })
+      const held = yield* borrowers(pool, "held", 3)
+      for (const turn of [0, 1]) {
+        for (let key = 0; key < 3_000; key++) {
+          if (key % 7 === turn) workshop.refuses = () => true
+          yield* Effect.exit(KeyedPool.use(pool, key, () => Effect.void))
+          workshop.refuses = () => false
+        }
+      }
+      const stats = yield* statsOf(pool)
+      expect(stats).toMatchObject({ used: 2, idle: 3_000, pending: 1, borrowed: 2 + 6_000 - 429 })
+      expect(stats.failures).toBe(429)
+      yield* pass(2_000)
+      const gone = yield* statsOf(pool, "keys may have gone")
+      expect(gone).toMatchObject({ size: 2, borrowed: stats.borrowed, created: stats.created, failures: 429 })
+      expect(gone.keys.length).toBe(1)
+      for (const borrower of held) yield* borrower.giveBack
+      expect(yield* statsOf(pool, "keys may have gone")).toMatchObject({
+        idle: 2,
+        borrowed: stats.borrowed + 1
+      })
+    }))
+
+  test("a look at a pool of 100,000 keys is over in a moment, however few are in use", () =>
+    Effect.gen(function* () {
+      const registry = PoolRegistry.makeUnsafe()
+      const pool = yield* Effect.provideService(
+        KeyedPool.make({ name: "hosts", acquire: (key: number) => Effect.succeed(key) }),
+        PoolRegistry.PoolRegistry,
+        registry
+      )
+      const [entry] = yield* registry.entries
+      const look = Effect.gen(function* () {
+        const began = performance.now()
+        const stats = yield* entry!.stats
+        const leases = yield* entry!.leases(1)
+        const waiters = yield* entry!.waiters(1)
+        return { stats, leases, waiters, took: performance.now() - began }
+      })
+      for (let key = 0; key < 100_000; key++) yield* KeyedPool.use(pool, key, () => Effect.void)
+      const first = yield* look
+      expect(first).toMatchObject({ stats: { idle: 100_000, borrowed: 100_000 }, leases: [], waiters: [] })
+      yield* Effect.forkScoped(
+        KeyedPool.use(pool, 7, () => Effect.never),
+        { startImmediately: true }
+      )
+      const second = yield* look
+      expect(second).toMatchObject({ stats: { idle: 99_999, used: 1 }, leases: [{ item: 7 }], waiters: [] })
+      // To look at each key takes ten times as long; once may be late for any reason.
+      expect(Math.min(first.took, second.took)).toBeLessThan(4)
+    }))
+
   test("events name the key", () =>
     Effect.gen(function* () {
       const { pool } = yield* makePool({ name: "hosts", max: 1 })

@@ -43,6 +43,8 @@ export interface Group {
   readonly rests: (core: Core<any, any>, slot: Slot<any>) => void
   /** Whether `core` must give up a resource that comes back, because others need the room more. */
   readonly claims: (core: Core<any, any>) => boolean
+  /** `core` is about to leave its rest, if it is at rest: see {@link Core.isAtRest}. */
+  readonly stirs: (core: Core<any, any>) => void
   /** Where the pools of the group tell what happens. */
   readonly events: Events
 }
@@ -205,6 +207,7 @@ export class Core<A, E> {
   }
 
   private lend(slot: Slot<A>, lease: Lease<A, E>, now: number): void {
+    this.group?.stirs(this)
     if (slot.leases++ === 0) this.idle--
     slot.uses++
     if (lease.kind === "alone") this.reserve(slot)
@@ -361,6 +364,7 @@ export class Core<A, E> {
   }
 
   private joinLine(lease: Lease<A, E>, now: number): void {
+    this.group?.stirs(this)
     if (lease.kind === "alone") this.waitingAlone++
     lease.state = "waiting"
     lease.since = now
@@ -464,6 +468,11 @@ export class Core<A, E> {
     )
   }
 
+  /** Whether all that it has is at rest, and nobody waits. */
+  isAtRest(): boolean {
+    return this.idle === this.slots.size && this.loans.size === 0 && this.line.size === 0
+  }
+
   /** Slots that will still be there when what is closing now is gone. */
   live(): number {
     return this.slots.size - this.closing
@@ -485,6 +494,7 @@ export class Core<A, E> {
   private create(): void {
     const slot = new Slot<A>(++this.serial)
     const startedAt = this.work.now()
+    this.group?.stirs(this)
     this.slots.add(slot)
     this.creating++
     slot.creator = this.work.fork(
@@ -637,6 +647,7 @@ export class Core<A, E> {
 
   /** Takes a resource that nobody holds, to do something with it that no borrower may see. */
   private occupy(slot: Slot<A>): void {
+    this.group?.stirs(this)
     this.shelf.remove(slot)
     slot.phase = "busy"
     this.idle--
@@ -664,6 +675,7 @@ export class Core<A, E> {
   /** Closes a resource. Its slot stays taken until that is done, or has taken too long. */
   close(slot: Slot<A>, reason: CloseReason): void {
     if (slot.phase === "closing") return
+    this.group?.stirs(this)
     this.shelf.remove(slot)
     if (slot.phase === "busy") this.busy--
     else if (slot.leases === 0) this.idle--

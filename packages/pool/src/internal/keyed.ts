@@ -13,6 +13,9 @@ import type { Slot } from "./slot.ts"
 import type { Stats } from "./stats.ts"
 import { Alarm, isDue, type Work } from "./work.ts"
 
+/** Among so many pools, those that are not at rest are found in no time. */
+const fewAstir = 1000
+
 /** One key's pool. */
 interface Entry<K, A, E> {
   readonly key: K
@@ -30,8 +33,20 @@ export class KeyedCore<K, A, E> implements Group {
   private readonly entries = MutableHashMap.empty<K, Entry<K, A, E>>()
   /** Pools of keys that nobody uses, which go as soon as what they had has closed. */
   private readonly vacated = new Map<Core<any, any>, Entry<K, A, E>>()
-  /** Totals of the pools whose keys have vanished. */
-  private readonly past = { created: 0, destroyed: 0, borrowed: 0, timeouts: 0, failures: 0 }
+  /** Pools that are not at rest, and some that have come to rest since: whoever looks need not look at all keys. */
+  private readonly astir = new Set<Core<any, any>>()
+  /** How many make it worth a look at which of them are at rest. */
+  private astirMost = fewAstir
+  /** Sums over all other pools, those included whose keys have vanished. */
+  private readonly calm = {
+    size: 0,
+    idle: 0,
+    created: 0,
+    destroyed: 0,
+    borrowed: 0,
+    timeouts: 0,
+    failures: 0
+  }
   private closed = false
   /** Nothing of any key is left. */
   private ended = false
@@ -139,12 +154,45 @@ export class KeyedCore<K, A, E> implements Group {
     if (entry === undefined || core.slots.size > 0) return
     this.vacated.delete(core)
     this.starving.delete(core)
+    if (this.astir.delete(core)) this.count(core, 1)
     MutableHashMap.remove(this.entries, entry.key)
     // Who has found this pool and not asked yet must look again.
     core.successor = () => this.pool(entry.key)
-    for (const total of Object.keys(this.past) as Array<keyof typeof this.past>) {
-      this.past[total] += core.totals[total]
+  }
+
+  // -----------------------------------------------------------------------------
+  // Who is at rest
+  // -----------------------------------------------------------------------------
+
+  stirs(core: Core<any, any>): void {
+    if (this.astir.has(core)) return
+    // Also while nobody looks, lest the first who does finds all keys here.
+    if (this.astir.size >= this.astirMost) {
+      this.settle()
+      this.astirMost = 2 * this.astir.size + fewAstir
     }
+    this.astir.add(core)
+    this.count(core, -1)
+  }
+
+  private settle(): void {
+    for (const core of this.astir) {
+      if (!core.isAtRest()) continue
+      this.astir.delete(core)
+      this.count(core, 1)
+    }
+  }
+
+  /** Adds a pool at rest to {@link calm}, or takes it out. */
+  private count({ idle, slots, totals }: Core<any, any>, times: 1 | -1): void {
+    const { calm } = this
+    calm.size += times * slots.size
+    calm.idle += times * idle
+    calm.created += times * totals.created
+    calm.destroyed += times * totals.destroyed
+    calm.borrowed += times * totals.borrowed
+    calm.timeouts += times * totals.timeouts
+    calm.failures += times * totals.failures
   }
 
   // -----------------------------------------------------------------------------
@@ -289,7 +337,7 @@ export class KeyedCore<K, A, E> implements Group {
   }
 
   private *lists(which: "loans" | "line"): Iterable<List<LeaseOf<A, E>>> {
-    for (const { core } of MutableHashMap.values(this.entries)) yield core[which]
+    for (const core of this.astir) yield core[which]
   }
 
   shutdown(closer: unknown): Effect.Effect<void> {
@@ -309,10 +357,10 @@ export class KeyedCore<K, A, E> implements Group {
 
   /** There may be very many keys, and somebody may ask for this every second. */
   stats(): Stats {
+    this.settle()
     const { name, max } = this
-    const sum = { size: 0, idle: 0, used: 0, pending: 0, creating: 0, closing: 0, ...this.past }
-    for (const { core } of MutableHashMap.values(this.entries)) {
-      const { closing, creating, idle, line, slots, totals } = core
+    const sum = { ...this.calm, used: 0, pending: 0, creating: 0, closing: 0 }
+    for (const { closing, creating, idle, line, slots, totals } of this.astir) {
       sum.size += slots.size
       sum.idle += idle
       sum.creating += creating
