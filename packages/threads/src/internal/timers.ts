@@ -1,10 +1,12 @@
-import type { Clock } from "effect/Clock"
-import type * as Context from "effect/Context"
+import { Clock } from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
 const nanosPerMilli = 1e6
+
+const { performance } = globalThis as { readonly performance?: { readonly now: () => number } }
 
 /** Starts effects and timers on the pool's own account. */
 export class Timers {
@@ -12,13 +14,17 @@ export class Timers {
   readonly context: Context.Context<any>
   readonly fork: <A, E>(effect: Effect.Effect<A, E, any>) => Fiber.Fiber<A, E>
 
+  /** Set where time is that of the machine, as it is unless somebody gives another {@link Clock}. */
+  private readonly timer: typeof performance
+  /** Set while time stands {@link still}. */
+  private cached: number | undefined = undefined
+
   constructor(context: Context.Context<any>, clock: Clock) {
     this.clock = clock
     this.context = context
     this.fork = Effect.runForkWith(context)
+    this.timer = clock === Context.get(Context.empty(), Clock) ? performance : undefined
   }
-
-  private cached: number | undefined = undefined
 
   /** Monotonic milliseconds. */
   now(): number {
@@ -37,6 +43,8 @@ export class Timers {
   }
 
   private read(): number {
+    // The same clock, without a bigint.
+    if (this.timer !== undefined) return this.timer.now()
     return Number(this.clock.monotonicTimeNanosUnsafe()) / nanosPerMilli
   }
 
