@@ -1221,6 +1221,28 @@ describe("keys that nobody uses", () => {
       }))
   }
 
+  test("very many keys go each at its time, and those that are used meanwhile stay", () =>
+    Effect.gen(function* () {
+      const { pool } = yield* makePool({ maxPerKey: 1, keyIdle: 1_000 })
+      const touch = (key: number) => KeyedPool.use(pool, `${key}`, () => Effect.void)
+      for (let key = 0; key < 2_000; key++) {
+        yield* touch(key)
+        if (key % 2 === 0) yield* pass(1)
+      }
+      // Those of the last 990 ms at least, and of the last 1,010 at most.
+      yield* pass(500)
+      const there = (yield* statsOf(pool, "keys may have gone")).keys.length
+      expect(there).toBeGreaterThanOrEqual(980)
+      expect(there).toBeLessThanOrEqual(1_022)
+      for (let turn = 0; turn < 10; turn++) {
+        yield* touch(1_999)
+        yield* pass(990)
+      }
+      expect((yield* statsOf(pool, "keys may have gone")).keys.map(([key]) => key)).toEqual(["1999"])
+      yield* pass(20)
+      expect((yield* statsOf(pool, "keys may have gone")).keys).toEqual([])
+    }))
+
   test("resources of a key that stays expire by maxIdle, and make room", () =>
     Effect.gen(function* () {
       const { pool, workshop } = yield* makePool({ keyIdle: 10_000, maxIdle: 1_000, max: 1 })
@@ -1262,7 +1284,7 @@ describe("stats and events", () => {
       for (const turn of [0, 1]) {
         for (let key = 0; key < 3_000; key++) {
           if (key % 7 === turn) workshop.refuses = () => true
-          yield* Effect.exit(KeyedPool.use(pool, key, () => Effect.void))
+          yield* Effect.exit(KeyedPool.use(pool, `${key}`, () => Effect.void))
           workshop.refuses = () => false
         }
       }
@@ -1307,6 +1329,18 @@ describe("stats and events", () => {
       expect(second).toMatchObject({ stats: { idle: 99_999, used: 1 }, leases: [{ item: 7 }], waiters: [] })
       // To look at each key takes ten times as long; once may be late for any reason.
       expect(Math.min(first.took, second.took)).toBeLessThan(4)
+    }))
+
+  test("a new key of a full pool gets its room as fast, however many others rest", () =>
+    Effect.gen(function* () {
+      const pool = yield* KeyedPool.make({ acquire: (key: number) => Effect.succeed(key), max: 50_000 })
+      for (let key = 0; key < 50_000; key++) yield* KeyedPool.use(pool, key, () => Effect.void)
+      const began = performance.now()
+      for (let key = 50_000; key < 50_300; key++) yield* KeyedPool.use(pool, key, () => Effect.void)
+      const took = performance.now() - began
+      expect(yield* KeyedPool.stats(pool)).toMatchObject({ size: 50_000, idle: 50_000, destroyed: 300 })
+      // A copy of all that rest, for each of them, takes three times as long.
+      expect(took).toBeLessThan(200)
     }))
 
   test("events name the key", () =>

@@ -16,6 +16,9 @@ import { Alarm, isDue, type Work } from "./work.ts"
 /** Among so many pools, those that are not at rest are found in no time. */
 const fewAstir = 1000
 
+/** Parts that `keyIdle` is divided into: a key goes so much later at most. */
+const slices = 100
+
 /** One key's pool. */
 interface Entry<K, A, E> {
   readonly key: K
@@ -47,6 +50,8 @@ export class KeyedCore<K, A, E> implements Group {
     timeouts: 0,
     failures: 0
   }
+  /** When keys may have been idle for too long, by slices of time, with the first moment in each. Those that are {@link vacated} are not here. */
+  private readonly expected = new Map<number, { at: number; readonly entries: Array<Entry<K, A, E>> }>()
   private closed = false
   /** Nothing of any key is left. */
   private ended = false
@@ -108,13 +113,14 @@ export class KeyedCore<K, A, E> implements Group {
     const core = existing?.core ?? new Core(this.settingsOf(key), this.work, this.dispatcher, this)
     core.usedAt = now
     if (existing !== undefined) {
-      if (this.vacated.delete(core)) this.alarm.arm(now + this.keyIdle)
+      if (this.vacated.delete(core)) this.begin(existing, now)
     } else if (this.closed) {
       this.work.detach(core.shutdown(undefined))
     } else {
-      MutableHashMap.set(this.entries, key, { key, core })
+      const entry = { key, core }
+      MutableHashMap.set(this.entries, key, entry)
       core.suspended = this.suspended
-      if (this.keyIdle !== Infinity) this.alarm.arm(now + this.keyIdle)
+      if (this.keyIdle !== Infinity) this.begin(entry, now)
     }
     return core
   }
@@ -128,18 +134,37 @@ export class KeyedCore<K, A, E> implements Group {
     return Array.from(MutableHashMap.values(this.entries))
   }
 
+  private begin(entry: Entry<K, A, E>, now: number): void {
+    this.expect(entry, now + this.keyIdle)
+    this.alarm.arm(now + this.keyIdle)
+  }
+
+  /** Notes that a key that is not {@link vacated} may be due at `at`, and not before. */
+  private expect(entry: Entry<K, A, E>, at: number): void {
+    const slice = Math.floor((at / this.keyIdle) * slices)
+    const expected = this.expected.get(slice)
+    if (expected === undefined) return void this.expected.set(slice, { at, entries: [entry] })
+    expected.at = Math.min(expected.at, at)
+    expected.entries.push(entry)
+  }
+
+  /** Looks at those keys alone that may be due: there may be very many others. */
   private vacateUnused(now: number): void {
-    let next = Infinity
-    for (const entry of this.all()) {
-      const { core } = entry
-      if (this.vacated.has(core)) continue
-      const inUse = core.loans.size > 0 || core.line.size > 0
-      const dueAt = (inUse ? now : core.usedAt) + this.keyIdle
-      if (isDue(dueAt, now)) this.vacate(entry)
-      else next = Math.min(next, dueAt)
+    for (const [slice, { at, entries }] of Array.from(this.expected)) {
+      if (!isDue(at, now)) continue
+      this.expected.delete(slice)
+      for (const entry of entries) {
+        const { core } = entry
+        const inUse = core.loans.size > 0 || core.line.size > 0
+        const dueAt = (inUse ? now : core.usedAt) + this.keyIdle
+        if (isDue(dueAt, now)) this.vacate(entry)
+        else this.expect(entry, dueAt)
+      }
     }
-    // Many keys that fall due one shortly after the other are not worth a look each.
-    this.alarm.arm(next === Infinity ? next : Math.max(next, now + this.keyIdle / 100))
+    let next = Infinity
+    for (const { at } of this.expected.values()) next = Math.min(next, at)
+    // Many keys that fall due one shortly after the other are not worth a ring each.
+    this.alarm.arm(next === Infinity ? next : Math.max(next, now + this.keyIdle / slices))
   }
 
   /** The key stays until its resources have closed, so that its limit holds if it is asked for meanwhile. */
@@ -283,8 +308,10 @@ export class KeyedCore<K, A, E> implements Group {
   /** Closes what has rested longest, of other keys than the thief's, for those who starve. */
   private stealWhileWanted(thief: Core<any, any> | undefined): void {
     if (this.starving.size === 0 || this.size < this.max) return
-    for (const [slot, core] of Array.from(this.resting)) {
-      if (this.size < this.max || !this.isMoreWanted()) return
+    // Not a copy, which costs more the more there are; nor what comes to rest because of what is closed here.
+    let left = this.resting.size
+    for (const [slot, core] of this.resting) {
+      if (left-- === 0 || this.size < this.max || !this.isMoreWanted()) return
       if (core === thief) continue
       this.resting.delete(slot)
       if (slot.phase === "ready" && slot.leases === 0) core.invalidate(slot, "stolen")
