@@ -27,8 +27,8 @@ import { connect } from "./internal/session.ts"
  */
 export interface Config {
   /**
-   * `mysql://user:password@host:port/database`, with options of `mysql2` as its parameters (`?charset=latin1`). What it says
-   * stands above the options of the same meaning, and those above its parameters.
+   * `mysql://user:password@host:port/database`, with other options of `mysql2` as its parameters (`?charset=latin1`). An option
+   * that is given wins over the same part of it.
    */
   readonly url?: Redacted.Redacted | undefined
   /** Default `localhost`. */

@@ -5,9 +5,10 @@ import { TestServers } from "@cenote/testing"
 import { NodeThreads } from "@cenote/threads"
 import { MysqlClient } from "@effect/sql-mysql2"
 import { expect, layer } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Redacted, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Formatter, Layer, Redacted, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { SqlError } from "effect/sql/SqlError"
+import { inspect } from "node:util"
 import { busyWith, eventually, open, rows, restful, text, within } from "./kit.ts"
 
 const kinds = ["raw", "tpooled"] as const
@@ -228,6 +229,24 @@ await TestServers.describeWith("clients", [TestServers.MariaDb.sharedAvailable],
           }).pipe(Effect.provide(poolOf(kind, {}, { max: 1 })))
       )
 
+      it.effect(`${kind}: what is shown of a connection that is borrowed has no password in it`, () =>
+        Effect.gen(function* () {
+          const { config } = yield* TestServers.MariaDb
+          const texts = yield* ConnectionPool.use((connection) =>
+            Effect.gen(function* () {
+              const cleaned = yield* Deferred.make<ReadonlyArray<string>>()
+              yield* connection.setCleanup((member) => Deferred.succeed(cleaned, shown(member)))
+              yield* connection.release()
+              return [...shown(connection), ...(yield* Deferred.await(cleaned))]
+            })
+          )
+          for (const text of texts) {
+            expect(text).toContain("SqlConnection")
+            expect(text).not.toContain(Redacted.value(config.password))
+          }
+        }).pipe(Effect.provide(poolOf(kind)))
+      )
+
       it.effect(`${kind}: a wrong password is told, and not shown`, () =>
         Effect.gen(function* () {
           const password = Redacted.make("wr0ng-S3CR3T")
@@ -285,3 +304,9 @@ await TestServers.describeWith("clients", [TestServers.MariaDb.sharedAvailable],
 const sockets = () => process.getActiveResourcesInfo().filter((_) => _ === "TCPSocketWrap").length
 
 const reasonOf = (error: unknown): string => (error instanceof SqlError ? error.reason._tag : String(error))
+
+const shown = (connection: object) => [
+  inspect(connection, { depth: 20 }),
+  Formatter.format(connection),
+  Formatter.formatJson(connection)
+]

@@ -208,7 +208,7 @@ describe("the configuration", () => {
     expect(target({ host: "db1", port: 1234, database: "orders" })).toBe("mysql db1:1234/orders")
     expect(
       target({ url: Redacted.make("mysql://u:S3CR3T@db2/or%2Fders?charset=latin1"), host: "other" })
-    ).toBe("mysql db2:3306/or/ders")
+    ).toBe("mysql other:3306/or/ders")
     expect(target({ url: Redacted.make("mariadb://[::1]:3307"), database: "d" })).toBe("mysql ::1:3307/d")
     expect(target({ connection: { socketPath: "/run/mysqld.sock" }, database: "d" })).toBe(
       "mysql /run/mysqld.sock/d"
@@ -232,7 +232,20 @@ describe("the configuration", () => {
     })
   )
 
-  it.effect("a URL stands above the options, and those above its parameters", () =>
+  it("what is shown of a driver has no password in it, however that was given", () => {
+    const password = Redacted.make("S3CR3T")
+    for (const config of [
+      { url: Redacted.make("mysql://u:S3CR3T@h/d") },
+      { password },
+      { password: Effect.succeed(password) },
+      { connection: { passwordSha1: "S3CR3T" } }
+    ]) {
+      const driver = MysqlDriver.make(config)
+      expect(inspect(driver, { depth: 20 }) + JSON.stringify(driver)).not.toContain("S3CR3T")
+    }
+  })
+
+  it.effect("an option that is given wins over the same part of a URL", () =>
     Effect.gen(function* () {
       const url = Redacted.make(
         "mysql://u%40x:p%2Fw@db:33/d?charset=latin1&timezone=Z&ssl=%7B%22ca%22%3A%22x%22%7D&decimalNumbers=true&rowsAsArray=true"
@@ -240,11 +253,11 @@ describe("the configuration", () => {
       const options = yield* optionsOf({
         url,
         host: "other",
-        password: Redacted.make("other"),
+        port: undefined,
         connection: { charset: "utf8mb4" }
       })
       expect(options).toMatchObject({
-        host: "db",
+        host: "other",
         port: 33,
         user: "u@x",
         password: "p/w",
@@ -257,6 +270,13 @@ describe("the configuration", () => {
       })
       expect(options).not.toHaveProperty("uri")
       expect(options).not.toHaveProperty("rowsAsArray")
+      const own = { port: 1, username: "me", password: Redacted.make("mine"), database: "e", ssl: false }
+      const others = yield* optionsOf({ url, ...own })
+      expect(others).toMatchObject({ host: "db", port: 1, user: "me", password: "mine", database: "e" })
+      expect(others).not.toHaveProperty("ssl")
+      const socket = Redacted.make("mysql://db/d?socketPath=%2Frun%2Fmysqld.sock")
+      expect(yield* optionsOf({ url: socket })).toMatchObject({ socketPath: "/run/mysqld.sock" })
+      expect(yield* optionsOf({ url: socket, host: "other" })).not.toHaveProperty("socketPath")
       expect(
         yield* optionsOf({ url: Redacted.make("mysql://db"), username: "me", database: "d" })
       ).toMatchObject({

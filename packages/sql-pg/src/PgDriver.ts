@@ -20,7 +20,8 @@ import { toWire } from "./internal/wire.ts"
  *
  * **Details**
  *
- * - `url`, or `host` (default `localhost`), `port` (5432), `database`, `username`, `password`; `path` is a Unix socket
+ * - `url`, or `host` (default `localhost`), `port` (5432), `database`, `username`, `password`; `path` is a Unix socket. An option
+ *   that is given wins over the same part of the `url`
  * - `password` may be an Effect: it is asked for at each connect, so that a secret can change (see `recycle`)
  * - `prepare: false` where a pooler between here and the server cannot keep prepared statements, as PgBouncer before 1.21 in
  *   transaction mode
@@ -121,8 +122,8 @@ const workerUrl = import.meta.url.endsWith(".ts")
 const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {
   if (url === undefined || parse(url) !== undefined) return Effect.void
   const message =
-    "the url of PgDriver is none: postgres://user:password@host:port/database is expected. It is not shown, since it may " +
-    "hold a password"
+    "the url of PgDriver is none: postgres://user:password@host:port/database is expected, with the special characters of its " +
+    "parts percent-encoded. It is not shown, since it may hold a password"
   return Effect.fail(
     new SqlError({
       reason: new UnknownError({ cause: new TypeError(message), message, operation: "connect" })
@@ -131,18 +132,35 @@ const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {
 }
 
 const parse = (url: Redacted.Redacted): URL | undefined => {
-  const parsed = URL.parse(Redacted.value(url)) ?? undefined
-  return parsed !== undefined && /^postgres(?:ql)?:$/.test(parsed.protocol) ? parsed : undefined
+  const parsed = URL.parse(Redacted.value(url))
+  return parsed !== null && /^postgres(?:ql)?:$/.test(parsed.protocol) && !isCutShort(parsed)
+    ? parsed
+    : undefined
 }
 
-/** What the pool is called, and what spans say. Never fails: what is wrong with the configuration is told by the connect. */
+/**
+ * A password with a `/`, `?` or `#` in it as it stands ends the authority: the user is taken for the host, what the password
+ * begins with for the port, and the rest of it for the name of the database, which is shown.
+ */
+const isCutShort = ({ hash, password, pathname, search, username }: URL): boolean =>
+  username + password === "" && ((pathname + hash).includes("@") || /^[^=]*@/.test(search))
+
+/**
+ * What the pool is called, and what spans say: what `@effect/sql-pg` makes of the same options. Never fails: what is wrong with
+ * them is told by the connect.
+ */
 const targetOf = ({ database, host, path, port, url, username }: Config) => {
   const parsed = url === undefined ? undefined : parse(url)
-  const user = username ?? (decoded(parsed?.username) || "postgres")
+  const named = (parameter: string) => parsed?.searchParams.getAll(parameter).at(-1)
+  const user =
+    username ??
+    named("user") ??
+    (decoded(parsed?.username) || process.env["USER"] || process.env["USERNAME"] || "postgres")
   return {
-    host: host ?? path ?? (parsed?.hostname || "localhost"),
-    port: port ?? (Number(parsed?.port) || 5432),
-    database: database ?? (decoded(parsed?.pathname.slice(1)) || user)
+    host:
+      path ?? host ?? named("host") ?? (decoded(parsed?.hostname.replaceAll(/^\[|\]$/g, "")) || "localhost"),
+    port: port ?? (Number(named("port") ?? parsed?.port) || 5432),
+    database: database ?? named("dbname") ?? (decoded(parsed?.pathname.slice(1)) || user)
   }
 }
 

@@ -37,6 +37,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import { AuthenticationError, SqlError } from "effect/sql/SqlError"
@@ -63,7 +64,7 @@ import { UnknownHost } from "./SqlPoolError.ts"
  * @since 0.1.0
  */
 export interface Target {
-  /** Default: the host of `defaults`, or else `"localhost"`. */
+  /** Default: the host of `defaults`, or of its `url`, or else `"localhost"`. */
   readonly host?: string | undefined
   /** Default: the database of `defaults`, or else what the driver takes. */
   readonly database?: string | undefined
@@ -78,6 +79,8 @@ export interface Target {
 export interface TargetConfig {
   readonly host?: string | undefined
   readonly database?: string | undefined
+  /** Where a host or a database is not asked for, and `defaults` has none, it is that of the `url`, if there is one. */
+  readonly url?: unknown
 }
 
 /**
@@ -86,7 +89,8 @@ export interface TargetConfig {
  * **Details**
  *
  * What a driver gets is `defaults`, then host and database as they were asked for, then the credentials of the host: what
- * comes later wins.
+ * comes later wins. If there is a `url` among it, the driver has the other options win over the same parts of that: a target
+ * of another database, or a host's own password, is what it says.
  *
  * @category models
  * @since 0.1.0
@@ -207,6 +211,8 @@ export const get = (target: Target = {}): Effect.Effect<PoolService, UnknownHost
 // Private
 // -----------------------------------------------------------------------------
 
+type Secret = Options<TargetConfig>["credentials"][string]
+
 interface Entry {
   readonly host: string
   readonly database: string | undefined
@@ -221,17 +227,24 @@ const make = Effect.fnUntraced(function* (options: Options<TargetConfig> | RawOp
   const idleTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.idleTimeout ?? "5 minutes"))
   const entries = new Map<string, Entry>()
 
-  const open = (host: string, database: string | undefined): Entry | UnknownHost => {
-    const secret = Object.hasOwn(credentials, host)
-      ? credentials[host]
-      : Object.hasOwn(credentials, "default")
-        ? credentials["default"]
-        : undefined
-    if (secret === undefined) return new UnknownHost({ host, known: Object.keys(credentials) })
-    const target = merge(defaults, { host, database })
-    const driver = Effect.isEffect(secret)
-      ? asking(host, options.driver, target, secret)
-      : options.driver(merge(target, secret))
+  const secretOf = (host: string) => {
+    if (Object.hasOwn(credentials, host)) return credentials[host]
+    return Object.hasOwn(credentials, "default") ? credentials["default"] : undefined
+  }
+
+  /** `asked` is the host that somebody named. Another one is not given to the driver where a `url` names it. */
+  const open = (
+    host: string,
+    asked: string | undefined,
+    database: string | undefined,
+    secret: Secret
+  ): Entry => {
+    const target = merge(defaults, { host: asked, database })
+    const make = (credentials?: TargetConfig) => {
+      const config = merge(target, credentials)
+      return options.driver(config.url === undefined ? { host, ...config } : config)
+    }
+    const driver = Effect.isEffect(secret) ? asking(host, make, secret) : make(secret)
     const name = poolOptions.name === undefined ? driver.target : `${poolOptions.name}/${driver.target}`
     const own = { ...poolOptions, name }
     const pool = makeLazy({
@@ -248,12 +261,21 @@ const make = Effect.fnUntraced(function* (options: Options<TargetConfig> | RawOp
     return { host, database, pool: runSync(Scope.provide(pool, scope)) }
   }
 
+  const usual = defaults?.host ?? hostOf(defaults)
+
   return DatabaseConnector.of({
-    get: ({ database = defaults?.database, host = defaults?.host ?? "localhost" } = {}) =>
+    get: ({ database = defaults?.database, host: asked } = {}) =>
       Effect.suspend(() => {
-        const key = JSON.stringify([host, database])
-        const found = entries.get(key) ?? open(host, database)
-        if (found instanceof UnknownHost) return Effect.fail(found)
+        const named = asked ?? usual
+        const host = named ?? "localhost"
+        const secret = secretOf(host)
+        if (secret === undefined) {
+          return Effect.fail(new UnknownHost({ host, known: Object.keys(credentials) }))
+        }
+        // Where a `url` may say the host, "localhost" is another one.
+        const hasUrl = defaults?.url !== undefined || (!Effect.isEffect(secret) && secret.url !== undefined)
+        const key = JSON.stringify([hasUrl ? named : host, database])
+        const found = entries.get(key) ?? open(host, asked, database, secret)
         entries.set(key, found)
         return Effect.succeed(found.pool)
       }),
@@ -274,20 +296,26 @@ const merge = (...configs: ReadonlyArray<TargetConfig | undefined>): TargetConfi
     configs.flatMap((config) => Object.entries(config ?? {}).filter(([, value]) => value !== undefined))
   )
 
+/** The host that a `url` names. */
+const hostOf = ({ url }: TargetConfig = {}): string | undefined => {
+  const text = Redacted.isRedacted(url) ? Redacted.value(url) : url
+  const parsed = typeof text === "string" ? URL.parse(text) : null
+  return parsed?.hostname.replaceAll(/^\[|\]$/g, "") || undefined
+}
+
 /** A driver that asks for the credentials at each connect. */
 const asking = (
   host: string,
-  make: Options<TargetConfig>["driver"],
-  target: TargetConfig,
+  make: (credentials?: TargetConfig) => SqlDriver,
   secret: Effect.Effect<TargetConfig, unknown>
 ): SqlDriver => {
-  const now = Effect.map(secret, (credentials) => make(merge(target, credentials))).pipe(
+  const now = Effect.map(secret, make).pipe(
     Effect.mapError((cause) => {
       const message = `the credentials of host ${JSON.stringify(host)} could not be had`
       return new SqlError({ reason: new AuthenticationError({ cause, message, operation: "connect" }) })
     })
   )
-  const shape = make(target)
+  const shape = make()
   return {
     ...shape,
     connect: (options) => Effect.flatMap(now, (driver) => driver.connect(options)),

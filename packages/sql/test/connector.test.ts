@@ -1,7 +1,7 @@
 import { DatabaseConnector } from "@cenote/sql"
 import { PoolRegistry } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Scope, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
 import { FakeDatabases, type FakeConfig } from "./kit.ts"
@@ -88,6 +88,55 @@ describe("DatabaseConnector", () => {
       ])
     }).pipe(Effect.provide(layer(databases, { defaults, credentials })))
   })
+
+  it.effect("where a url says it, the driver gets no host that nobody asked for", () => {
+    const databases = new FakeDatabases()
+    const url = Redacted.make("fake://u:p@[::1]:1/main")
+    const run = (
+      options: Partial<DatabaseConnector.RawOptions<FakeConfig>>,
+      target: DatabaseConnector.Target
+    ) =>
+      Effect.gen(function* () {
+        yield* (yield* DatabaseConnector.get(target)).client`select 1`
+        const { url: _, ...config } = databases.opened.at(-1)!.config
+        return { ...config, pools: (yield* (yield* Connector).stats).map(({ host }) => host) }
+      }).pipe(Effect.provide(layer(databases, options)))
+    return Effect.gen(function* () {
+      const credentials = { "::1": { username: "one" }, default: {} }
+      expect(yield* run({ defaults: { url }, credentials }, {})).toEqual({ username: "one", pools: ["::1"] })
+      expect(yield* run({ defaults: { url }, credentials }, { host: "db2", database: "d" })).toEqual({
+        host: "db2",
+        database: "d",
+        pools: ["db2"]
+      })
+      expect(yield* run({ defaults: { url, host: "db3" } }, {})).toMatchObject({ host: "db3" })
+      for (const secret of [{ url }, Effect.succeed({ url })]) {
+        expect(yield* run({ credentials: { default: secret } }, {})).toEqual({ pools: ["localhost"] })
+        expect(yield* run({ credentials: { default: secret } }, { host: "db2" })).toMatchObject({
+          host: "db2"
+        })
+      }
+      expect(yield* run({}, {})).toMatchObject({ host: "localhost" })
+    })
+  })
+
+  it.effect(
+    "localhost is another host than that of a url, and the same as none where there is no url",
+    () => {
+      const databases = new FakeDatabases()
+      const url = Redacted.make("fake://db1/main")
+      const both = Effect.all([DatabaseConnector.get(), DatabaseConnector.get({ host: "localhost" })])
+      return Effect.gen(function* () {
+        const [none, same] = yield* Effect.provide(both, layer(databases))
+        expect(none).toBe(same)
+        const [at, local] = yield* Effect.provide(
+          both,
+          layer(databases, { credentials: { default: { url } } })
+        )
+        expect(at).not.toBe(local)
+      })
+    }
+  )
 
   it.effect("gives a repository that wants a SqlClient the one of its target", () => {
     const databases = new FakeDatabases()

@@ -1,5 +1,5 @@
 // A database that is none: its sessions remember what they were asked, and do what the test says.
-import { Context, Effect, type Scope, Stream } from "effect"
+import { Context, Effect, type Redacted, type Scope, Stream } from "effect"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
 import type { SqlDriver } from "@cenote/sql"
@@ -10,6 +10,7 @@ export interface FakeConfig {
   readonly port?: number | undefined
   readonly username?: string | undefined
   readonly password?: string | undefined
+  readonly url?: Redacted.Redacted | undefined
 }
 
 export class FakeSession implements SqlDriver.SqlSession {

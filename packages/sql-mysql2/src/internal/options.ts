@@ -28,11 +28,12 @@ export interface Address {
 /** Never fails: what is wrong with the configuration is told by the connect. */
 export const addressOf = (config: Config): Address => {
   const parts = partsOf(config) ?? noParts
+  const { socketPath } = parts.params
   return {
-    host: parts.host ?? config.host ?? "localhost",
-    port: parts.port ?? config.port ?? 3306,
-    socketPath: config.connection?.socketPath,
-    database: parts.database ?? config.database
+    host: config.host ?? parts.host ?? "localhost",
+    port: config.port ?? parts.port ?? 3306,
+    socketPath: config.connection?.socketPath ?? (typeof socketPath === "string" ? socketPath : undefined),
+    database: config.database ?? parts.database
   }
 }
 
@@ -47,9 +48,8 @@ export const settingsOf = (config: Config): Effect.Effect<Settings, SqlError> =>
   const parts = partsOf(config)
   if (parts === undefined) return Effect.fail(malformedUrl())
   if (typeof config.connection?.stream === "object") return Effect.fail(streamObject())
-  const { host, port } = addressOf(config)
-  // mysql2 writes into what it gets, and shares what it has made of one object `ssl`: it gets one of its own, always the same.
-  const ssl = sslOf(config.ssl ?? parts.params["ssl"], host)
+  const { database, host, port } = addressOf(config)
+  const { ssl, ...params } = parts.params
   const connection = Object.entries(config.connection ?? {}).filter(([key]) => !ours.has(key))
   const fixed: Mysql.ConnectionOptions = {
     supportBigNumbers: true,
@@ -58,14 +58,15 @@ export const settingsOf = (config: Config): Effect.Effect<Settings, SqlError> =>
     // How long connecting may take is the pool's to say.
     connectTimeout: 0,
     maxPreparedStatements,
-    ...parts.params,
+    ...params,
     ...Object.fromEntries(connection),
     ...given({
       host,
       port,
-      user: parts.user ?? config.username,
-      database: parts.database ?? config.database,
-      ssl
+      user: config.username ?? parts.user,
+      database,
+      // mysql2 writes into what it gets, and shares what it has made of one object `ssl`: it gets one of its own, always the same.
+      ssl: sslOf(config.ssl ?? ssl, host)
     })
   }
   const settings = (password: string | undefined): Settings => ({
@@ -73,9 +74,9 @@ export const settingsOf = (config: Config): Effect.Effect<Settings, SqlError> =>
     prepares: config.disablePreparedStatements !== true,
     kills: config.killQueries !== false
   })
-  if (parts.password !== undefined) return Effect.succeed(settings(parts.password))
   const { password } = config
-  if (password === undefined) return Effect.succeed(settings(undefined))
+  // Not a value: whoever looks at an Effect sees one that is in it.
+  if (password === undefined) return Effect.sync(() => settings(parts.password))
   return Effect.map(Effect.isEffect(password) ? password : Effect.succeed(password), (password) =>
     settings(Redacted.value(password))
   )
@@ -142,10 +143,10 @@ interface Parts {
 const noParts: Parts = { params: {} }
 
 /** What the URL says. Undefined if it is not one. */
-const partsOf = ({ url }: Config): Parts | undefined => {
+const partsOf = ({ host, url }: Config): Parts | undefined => {
   if (url === undefined) return noParts
   const parsed = URL.parse(Redacted.value(url))
-  if (parsed === null || !protocols.has(parsed.protocol)) return undefined
+  if (parsed === null || !protocols.has(parsed.protocol) || isCutShort(parsed)) return undefined
   try {
     const { hostname } = parsed
     return {
@@ -157,6 +158,8 @@ const partsOf = ({ url }: Config): Parts | undefined => {
       params: Object.fromEntries(
         [...parsed.searchParams]
           .filter(([key]) => !ours.has(key) || key === "ssl")
+          // To mysql2 it goes before a host, and here the host may be an option.
+          .filter(([key]) => key !== "socketPath" || host === undefined)
           .map(([key, value]) => [key, param(value)])
       )
     }
@@ -165,6 +168,13 @@ const partsOf = ({ url }: Config): Parts | undefined => {
     return undefined
   }
 }
+
+/**
+ * A password with a `/`, `?` or `#` in it as it stands ends the authority: the user is taken for the host, what the password
+ * begins with for the port, and the rest of it for the name of the database, which is shown.
+ */
+const isCutShort = ({ hash, password, pathname, search, username }: URL): boolean =>
+  username + password === "" && ((pathname + hash).includes("@") || /^[^=]*@/.test(search))
 
 const protocols = new Set(["mysql:", "mysql2:", "mariadb:"])
 

@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Inspectable from "effect/Inspectable"
 import * as Scope from "effect/Scope"
 import type { Connection } from "effect/sql/SqlConnection"
 import { ConnectionError, SqlError } from "effect/sql/SqlError"
@@ -13,7 +14,7 @@ import type { Member } from "./member.ts"
 type Transform = Parameters<Connection["execute"]>[2]
 
 /** A connection on loan: as long as it is held, the member's statements. */
-export class Handle implements SqlConnection {
+export class Handle extends Inspectable.Class implements SqlConnection {
   readonly member: Member
   private readonly pool: string
   /** Closing it returns the connection. */
@@ -32,10 +33,17 @@ export class Handle implements SqlConnection {
     readonly loan: Scope.Closeable
     readonly mark: Pool.CurrentLoan | undefined
   }) {
+    super()
     this.member = options.member
     this.pool = options.pool
     this.loan = options.loan
     this.mark = options.mark
+  }
+
+  /** What logs show of it. In the driver's connection there may be a password. */
+  toJSON() {
+    const { connectedAt, id, pool } = this
+    return { _id: "SqlConnection", pool, id, connectedAt }
   }
 
   get id(): number {

@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Inspectable from "effect/Inspectable"
 import type { Connection } from "effect/sql/SqlConnection"
 import { isSqlError, type SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
@@ -45,7 +46,7 @@ interface MemberOptions {
  * It is the `Connection` that statements of a client run on: it notes what they do to the session (see {@link effectOf}),
  * and takes note when one of them fails in a way that ends it.
  */
-export class Member implements Connection {
+export class Member extends Inspectable.Class implements Connection {
   readonly id: number
   readonly connectedAt: number
   readonly session: SqlSession
@@ -61,6 +62,7 @@ export class Member implements Connection {
   onAbandon: () => void = () => {}
 
   constructor(options: MemberOptions, life: Life = { ended: undefined }) {
+    super()
     this.id = options.id
     this.connectedAt = options.connectedAt
     this.session = options.session
@@ -68,6 +70,12 @@ export class Member implements Connection {
     this.shared = options.shared
     this.invalidate = options.invalidate(this)
     this.life = life
+  }
+
+  /** What logs show of it, where a clean-up of a program's own logs it. */
+  toJSON() {
+    const { connectedAt, id } = this
+    return { _id: "SqlConnection", id, connectedAt }
   }
 
   /** Begins to hear of the end of the session, which may have come already. */

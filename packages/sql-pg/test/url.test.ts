@@ -1,0 +1,194 @@
+/** An address in a `url`, and options beside it: what is given wins over the same part of the `url`. */
+import { DatabaseConnector, RawConnectionPool, TpooledConnectionPool } from "@cenote/sql"
+import { PgDriver } from "@cenote/sql-pg"
+import { TestServers } from "@cenote/testing"
+import { NodeThreads } from "@cenote/threads"
+import { expect, it, layer } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { SqlClient } from "effect/sql/SqlClient"
+import { connect, createServer, type AddressInfo } from "node:net"
+import { inspect } from "node:util"
+import { vi } from "vitest"
+
+const target = (url: string, config: PgDriver.Config = {}) =>
+  PgDriver.make({ url: Redacted.make(url), ...config }).target
+
+it("the name of a pool is where its sessions go, in the url or beside it", () => {
+  const url = "postgres://u:p@db:7/d?host=%2Frun%2Fpg&port=8&user=v&dbname=e&dbname=f"
+  expect(target("postgres://u:p@db:7/d")).toBe("postgresql db:7/d")
+  expect(target("postgres://u:p@[::1]:7/d")).toBe("postgresql ::1:7/d")
+  expect(target("postgres://u:p@db:7/d", { host: "other", port: 1, database: "e" })).toBe(
+    "postgresql other:1/e"
+  )
+  expect(target("postgres://u:p@db:7", { username: "other" })).toBe("postgresql db:7/other")
+  expect(target("postgres://u:p@db:7/d", { path: "/run/pg/.s" })).toBe("postgresql /run/pg/.s:7/d")
+  expect(target(url)).toBe("postgresql /run/pg:8/f")
+  expect(target(url, { host: "db", port: 7, database: "d" })).toBe("postgresql db:7/d")
+  expect(target("postgres://db?user=v")).toBe("postgresql db:5432/v")
+  expect(target("postgres://db?user=a@b")).toBe("postgresql db:5432/a@b")
+})
+
+it("who names no user is the user of the process, as for the server", () => {
+  vi.stubEnv("USER", "ada")
+  try {
+    expect(PgDriver.make({ host: "db" }).target).toBe("postgresql db:5432/ada")
+  } finally {
+    vi.unstubAllEnvs()
+  }
+})
+
+it.effect.each(["/", "#", "?"])("a password with a %s in it as it stands is not shown in parts", (mark) =>
+  Effect.gen(function* () {
+    const driver = PgDriver.make({ url: Redacted.make(`postgres://u:12${mark}S3CR3T@h/db`) })
+    for (const attempt of [Effect.scoped(driver.connect({})), driver.worker.config]) {
+      const error = yield* Effect.flip(attempt)
+      expect(error.message).toContain("the url of PgDriver")
+      expect(error.message).toContain("percent-encoded")
+      expect(inspect([error, driver], { depth: 9 })).not.toContain("S3CR3T")
+    }
+  })
+)
+
+await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAvailable], () => {
+  layer(TestServers.Postgres.shared, { excludeTestServices: true })((it) => {
+    for (const kind of ["raw", "tpooled"] as const) {
+      const asked = (config: PgDriver.Config) =>
+        Effect.gen(function* () {
+          const sql = yield* SqlClient
+          return (yield* sql<{ who: string }>`select current_user || ' ' || current_database() as who`)[0]!
+            .who
+        }).pipe(
+          Effect.provide(
+            kind === "raw"
+              ? RawConnectionPool.layer(PgDriver.make(config))
+              : Layer.provide(
+                  TpooledConnectionPool.layer(PgDriver.make(config)),
+                  NodeThreads.layer({ size: 1 })
+                )
+          )
+        )
+
+      it.effect(`${kind}: each part of a url is used, and an option in its place wins`, () =>
+        Effect.gen(function* () {
+          const { config } = yield* TestServers.Postgres
+          const { database, host, password, port, username } = config
+          const right = Redacted.value(password)
+          const who = `${username} ${database}`
+          const whole = urlOf(`${username}:${encodeURIComponent(right)}`, `${host}:${port}`, database)
+          expect(yield* asked({ url: whole })).toBe(who)
+          const wrong = urlOf("nobody:S3CR3T", "127.0.0.1:1", "nothing")
+          expect(yield* asked({ url: wrong, host, port, database, username, password })).toBe(who)
+          expect(
+            yield* asked({ url: wrong, host, port, database, username, password: Effect.succeed(password) })
+          ).toBe(who)
+          expect(yield* asked({ url: whole, database: "postgres" })).toBe(`${username} postgres`)
+          for (const one of [
+            { port: 1 },
+            { username: "nobody" },
+            { database: "nothing" },
+            { password: Redacted.make("no") }
+          ]) {
+            const error = yield* Effect.flip(asked({ url: whole, ...one }))
+            expect(inspect(error, { depth: 9 })).not.toContain(right)
+          }
+        })
+      )
+
+      it.effect(`${kind}: a password of special characters, an IPv6 address and parameters`, () =>
+        Effect.gen(function* () {
+          const { config } = yield* TestServers.Postgres
+          const secret = "p%/@:#?&= +ü"
+          yield* Effect.scoped(
+            Effect.flatMap(PgDriver.make(config).connect({}), (session) =>
+              session.execute(`create role "od@d ${kind}" login password '${secret}'`, [], undefined)
+            )
+          )
+          const at = yield* onIPv6(config)
+          const url = (parameters: string) =>
+            Redacted.make(
+              `postgres://${encodeURIComponent(`od@d ${kind}`)}:${encodeURIComponent(secret)}@${at}/${config.database}${parameters}`
+            )
+          expect(yield* asked({ url: url("?sslmode=prefer") })).toBe(`od@d ${kind} ${config.database}`)
+          const refused = yield* Effect.flip(asked({ url: url("?sslmode=require") }))
+          expect(refused.message).toMatch(/SSL|TLS/)
+          expect(inspect(refused, { depth: 9 })).not.toContain(secret)
+          expect(yield* asked({ url: url("?sslmode=require"), ssl: false })).toBe(
+            `od@d ${kind} ${config.database}`
+          )
+        }).pipe(Effect.scoped)
+      )
+
+      it.effect(
+        `${kind}: what a connector is asked for, and the credentials of the host, win over a url`,
+        () =>
+          Effect.gen(function* () {
+            const { config } = yield* TestServers.Postgres
+            const { database, host, password, port, username } = config
+            const url = Redacted.make(`postgres://nobody:S3CR3T@${host}:${port}/${database}`)
+            const driver = PgDriver.make
+            const credentials = {
+              [host]: { username, password },
+              none: { host, username, password: Effect.succeed(password) }
+            }
+            const defaults: PgDriver.Config = { url }
+            const connector =
+              kind === "raw"
+                ? DatabaseConnector.layer({ driver, credentials, defaults, kind })
+                : Layer.provide(
+                    DatabaseConnector.layer({ driver, credentials, defaults, kind }),
+                    NodeThreads.layer({ size: 1 })
+                  )
+            yield* Effect.gen(function* () {
+              const at = `postgresql ${host}:${port}`
+              expect(yield* askedOf()).toEqual([`${at}/${database}`, `${username} ${database}`])
+              expect(yield* askedOf({ database: "postgres" })).toEqual([
+                `${at}/postgres`,
+                `${username} postgres`
+              ])
+              // The host that was asked for is none; its credentials say where it is.
+              expect(yield* askedOf({ host: "none" })).toEqual([
+                `${at}/${database}`,
+                `${username} ${database}`
+              ])
+              expect(yield* DatabaseConnector.get({ host })).toBe(yield* DatabaseConnector.get())
+            }).pipe(Effect.provide(connector))
+          })
+      )
+    }
+  })
+})
+
+const urlOf = (userinfo: string, at: string, rest = "") =>
+  Redacted.make(`postgres://${userinfo}@${at}/${encodeURIComponent(rest)}`)
+
+/** The pool of a target, and who is connected to what there. */
+const askedOf = (target?: DatabaseConnector.Target) =>
+  Effect.gen(function* () {
+    const { client, name } = yield* DatabaseConnector.get(target)
+    const [row] = yield* client<{
+      who: string
+    }>`select current_user || ' ' || current_database() as who`
+    return [name, row!.who]
+  })
+
+/** Leads to the server from an address in brackets. */
+const onIPv6 = ({ host, port }: { readonly host: string; readonly port: number }) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<ReturnType<typeof createServer>>((resume) => {
+        const server = createServer((socket) => {
+          const onward = connect(port, host)
+          const end = () => {
+            socket.destroy()
+            onward.destroy()
+          }
+          for (const each of [socket, onward]) each.on("error", end).on("close", end)
+          socket.pipe(onward).pipe(socket)
+        })
+        server.listen(0, "::1", () => resume(Effect.succeed(server)))
+        server.on("error", (error) => resume(Effect.die(error)))
+      }),
+      (server) => Effect.sync(() => server.close())
+    ),
+    (server) => `[::1]:${(server.address() as AddressInfo).port}`
+  )
