@@ -35,7 +35,8 @@ it.effect.each(["/", "#", "?"])("a password with a %s in it as it stands is not 
 )
 
 await TestServers.describeWith("on a MariaDB", [TestServers.MariaDb.sharedAvailable], () => {
-  layer(TestServers.MariaDb.shared, { excludeTestServices: true })((it) => {
+  const Servers = Layer.merge(TestServers.MariaDb.shared, NodeThreads.layer({ size: 1 }))
+  layer(Servers, { excludeTestServices: true })((it) => {
     for (const kind of ["raw", "tpooled"] as const) {
       const asked = (config: MysqlDriver.Config) =>
         Effect.gen(function* () {
@@ -47,10 +48,7 @@ await TestServers.describeWith("on a MariaDB", [TestServers.MariaDb.sharedAvaila
           Effect.provide(
             kind === "raw"
               ? RawConnectionPool.layer(MysqlDriver.make(config))
-              : Layer.provide(
-                  TpooledConnectionPool.layer(MysqlDriver.make(config)),
-                  NodeThreads.layer({ size: 1 })
-                )
+              : TpooledConnectionPool.layer(MysqlDriver.make(config))
           )
         )
 
@@ -122,10 +120,7 @@ await TestServers.describeWith("on a MariaDB", [TestServers.MariaDb.sharedAvaila
             const connector =
               kind === "raw"
                 ? DatabaseConnector.layer({ driver, credentials, defaults, kind })
-                : Layer.provide(
-                    DatabaseConnector.layer({ driver, credentials, defaults, kind }),
-                    NodeThreads.layer({ size: 1 })
-                  )
+                : DatabaseConnector.layer({ driver, credentials, defaults, kind })
             yield* Effect.gen(function* () {
               const at = `mysql ${host}:${port}`
               expect(yield* askedOf()).toEqual([`${at}/${database}`, `${username} ${database}`])

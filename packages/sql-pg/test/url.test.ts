@@ -50,7 +50,8 @@ it.effect.each(["/", "#", "?"])("a password with a %s in it as it stands is not 
 )
 
 await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAvailable], () => {
-  layer(TestServers.Postgres.shared, { excludeTestServices: true })((it) => {
+  const Servers = Layer.merge(TestServers.Postgres.shared, NodeThreads.layer({ size: 1 }))
+  layer(Servers, { excludeTestServices: true })((it) => {
     for (const kind of ["raw", "tpooled"] as const) {
       const asked = (config: PgDriver.Config) =>
         Effect.gen(function* () {
@@ -61,10 +62,7 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
           Effect.provide(
             kind === "raw"
               ? RawConnectionPool.layer(PgDriver.make(config))
-              : Layer.provide(
-                  TpooledConnectionPool.layer(PgDriver.make(config)),
-                  NodeThreads.layer({ size: 1 })
-                )
+              : TpooledConnectionPool.layer(PgDriver.make(config))
           )
         )
 
@@ -134,10 +132,7 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
             const connector =
               kind === "raw"
                 ? DatabaseConnector.layer({ driver, credentials, defaults, kind })
-                : Layer.provide(
-                    DatabaseConnector.layer({ driver, credentials, defaults, kind }),
-                    NodeThreads.layer({ size: 1 })
-                  )
+                : DatabaseConnector.layer({ driver, credentials, defaults, kind })
             yield* Effect.gen(function* () {
               const at = `postgresql ${host}:${port}`
               expect(yield* askedOf()).toEqual([`${at}/${database}`, `${username} ${database}`])
