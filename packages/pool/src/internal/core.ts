@@ -146,9 +146,9 @@ export class Core<A, E> {
    * "waiting", or "done" with its failure.
    */
   ask(lease: Lease<A, E>): void {
-    const now = this.work.now()
-    const slot = this.freshSlot(now)
-    if (slot !== undefined) {
+    const now = this.timeToLend()
+    const slot = this.mayLendNow() ? this.shelf.next : undefined
+    if (slot !== undefined && !this.isStale(slot, now)) {
       this.lend(this.slotFor(lease, slot, now), lease, now)
       if (this.settings.targetUtilization < 1) this.pump()
     } else if (this.state !== "open") {
@@ -166,17 +166,20 @@ export class Core<A, E> {
 
   /** Serves `lease` if that needs no wait at all. What it would have had to wait for is under way afterwards. */
   tryAsk(lease: Lease<A, E>): boolean {
+    let now = this.timeToLend()
     if (!this.mayLendNow()) return false
-    const now = this.work.now()
-    let slot = this.nextUnexpired(now)
+    let slot = this.shelf.next
     if (slot !== undefined && this.isStale(slot, now)) {
       this.validate(slot, undefined)
       if (slot.list === undefined) slot = undefined
+      now = this.work.now()
     } else if (slot === undefined && this.creating === 0 && this.canGrow()) {
       this.create()
-      slot = this.nextUnexpired(now)
+      slot = this.shelf.next
+      now = this.work.now()
     }
-    if (slot === undefined) return false
+    // What was started may be over, and may have done anything.
+    if (slot === undefined || !this.mayLendNow()) return false
     this.lend(slot, lease, now)
     return true
   }
@@ -213,8 +216,7 @@ export class Core<A, E> {
     if (lease.kind === "alone") this.reserve(slot)
     else if (slot.leases >= this.settings.concurrency) this.shelf.remove(slot)
     if (slot.uses >= this.settings.maxUses) this.condemn(slot, "maxUses")
-    if (lease.state === "waiting") this.waitEnded(lease, slot, now)
-    else if (this.events.noted) this.tellLent(lease, slot, 0)
+    const waited = lease.state === "waiting" ? now - lease.since : undefined
     lease.state = "held"
     lease.slot = slot
     lease.since = now
@@ -225,14 +227,9 @@ export class Core<A, E> {
       lease.leaksAt = now + this.settings.leakAfter
       this.deadlines.arm(lease.leaksAt)
     }
-  }
-
-  /** A borrower in line gets `slot`. */
-  private waitEnded(lease: Lease<A, E>, slot: Slot<A>, now: number): void {
-    if (!this.events.noted && !isTraced(lease)) return
-    const waited = now - lease.since
-    traceWait(this, lease, waited, Exit.void)
-    if (this.events.noted) this.tellLent(lease, slot, waited)
+    // Last, as a tracer or recorder may do anything.
+    if (waited !== undefined) traceWait(this, lease, waited, Exit.void)
+    if (this.events.noted) this.tellLent(lease, slot, waited ?? 0)
   }
 
   private tellLent(lease: Lease<A, E>, slot: Slot<A>, waited: number): void {
@@ -327,17 +324,19 @@ export class Core<A, E> {
     }
   }
 
+  /** A finalizer or a validation takes time, and may do anything: whatever counts is looked at anew after each. */
   private lendFromShelf(now: number): void {
-    if (this.suspended || this.line.head === undefined || this.shelf.size === 0) return
-    if (now === 0) now = this.work.now()
     let slot: Slot<A> | undefined
-    while (this.line.head !== undefined && (slot = this.nextUnexpired(now)) !== undefined) {
-      // Finding one may close others, and a finalizer may do anything.
-      if (this.line.head === undefined) return
-      if (!this.isStale(slot, now)) this.serveHead(slot, now)
+    while (!this.suspended && this.line.head !== undefined && (slot = this.shelf.next) !== undefined) {
+      if (now === 0) now = this.work.now()
+      if (this.closeExpired(slot, now)) now = 0
+      else if (!this.isStale(slot, now)) this.serveHead(slot, now)
       // One validation for each that waits, beside what is being created: the first to end serves.
-      else if (this.validating < this.demand()) this.validate(slot, this.nthUnserved(this.validating))
-      else return
+      else if (this.validating >= this.demand()) return
+      else {
+        this.validate(slot, this.nthUnserved(this.validating))
+        now = 0
+      }
     }
   }
 
@@ -386,9 +385,10 @@ export class Core<A, E> {
 
   /** Fails a borrower that waits. */
   fail(lease: Lease<A, E>, cause: Cause.Cause<E | PoolError>): void {
-    if (isTraced(lease)) traceWait(this, lease, this.work.now() - lease.since, Exit.failCause(cause))
     this.leaveLine(lease)
     this.line.fail(lease, cause)
+    // Last, as a tracer may do anything: the lease is served to nobody any more.
+    if (isTraced(lease)) traceWait(this, lease, this.work.now() - lease.since, Exit.failCause(cause))
   }
 
   /** Fails a borrower that has just asked. */
@@ -402,23 +402,24 @@ export class Core<A, E> {
     return this.line.size === 0 && !this.suspended && this.state === "open"
   }
 
-  /** What a newcomer can be lent at once. */
-  private freshSlot(now: number): Slot<A> | undefined {
-    if (!this.mayLendNow()) return undefined
-    const slot = this.nextUnexpired(now)
-    return slot === undefined || this.isStale(slot, now) ? undefined : slot
+  /** The time, once what would be lent next to a newcomer is not past its limits. */
+  private timeToLend(): number {
+    let now = this.work.now()
+    let slot: Slot<A> | undefined
+    while (this.timed && this.mayLendNow() && (slot = this.shelf.next) !== undefined) {
+      if (!this.closeExpired(slot, now)) break
+      now = this.work.now()
+    }
+    return now
   }
 
-  /** The resource to lend next; closes the expired that stand before it. */
-  private nextUnexpired(now: number): Slot<A> | undefined {
-    let slot: Slot<A> | undefined
-    while ((slot = this.shelf.next) !== undefined) {
-      const expired = this.timed ? this.expiry(slot, now) : undefined
-      if (expired === undefined) return slot
-      if (slot.leases === 0) this.close(slot, expired)
-      else this.condemn(slot, expired)
-    }
-    return undefined
+  /** Takes a resource off the shelf that is past its limits; says whether it was. */
+  private closeExpired(slot: Slot<A>, now: number): boolean {
+    const expired = this.timed ? this.expiry(slot, now) : undefined
+    if (expired === undefined) return false
+    if (slot.leases === 0) this.close(slot, expired)
+    else this.condemn(slot, expired)
+    return true
   }
 
   /** Whether a resource has to be validated before it is lent. */
@@ -571,7 +572,9 @@ export class Core<A, E> {
 
   /** Puts a resource where the next borrower finds it. */
   private offer(slot: Slot<A>, now: number): void {
-    if (slot.leases < this.settings.concurrency && slot.condemned === undefined && slot.reservations === 0) {
+    const isFree = slot.leases < this.settings.concurrency && slot.reservations === 0
+    // Whoever was served with it before may have given it back.
+    if (isFree && slot.phase === "ready" && slot.condemned === undefined) {
       this.shelf.put(slot)
       if (slot.leases === 0 && this.timed) this.deadlines.arm(this.deadlines.ofIdle(slot))
     }
@@ -585,27 +588,31 @@ export class Core<A, E> {
     if (lease !== undefined) this.validating++
     slot.checkedFor = lease
     this.perform(slot, this.settings.validate!, this.settings.validateTimeout, (exit) => {
-      slot.checkedFor = undefined
-      if (lease !== undefined) this.validating--
       if (slot.phase !== "busy") return
+      this.checked(slot)
       if (exit?._tag === "Success" && exit.value) return this.unoccupy(slot, "validated")
       if (lease?.state === "waiting" && ++lease.failedChecks >= this.settings.validateAttempts) {
         const attempts = lease.failedChecks
-        if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "ValidationFailed" })
         this.fail(lease, Cause.fail(new ValidationFailed({ pool: this.settings.name, attempts })))
+        if (this.events.noted) this.tell("Rejected", { fiber: lease.fiber.id, reason: "ValidationFailed" })
       }
       this.close(slot, "invalid")
     })
   }
 
+  /** Nobody waits for what is being validated any more. */
+  private checked(slot: Slot<A>): void {
+    if (slot.checkedFor !== undefined) this.validating--
+    slot.checkedFor = undefined
+  }
+
   private reset(slot: Slot<A>): void {
     this.occupy(slot)
     const task = this.resetOf(slot)
+    // Asked what to do, it may have closed the pool.
+    if (slot.phase !== "busy") return
     // Nothing to do, as with a connection on which nothing was begun: that is not worth a fiber.
-    if (Exit.isExit(task) && task._tag === "Success") {
-      if (slot.phase === "busy") this.unoccupy(slot, "reset")
-      return
-    }
+    if (Exit.isExit(task) && task._tag === "Success") return this.unoccupy(slot, "reset")
     this.perform(
       slot,
       () => task,
@@ -642,7 +649,10 @@ export class Core<A, E> {
         done(exit)
       }
     )
-    if (worker.pollUnsafe() === undefined && slot.phase === "busy") slot.worker = worker
+    if (worker.pollUnsafe() !== undefined) return
+    if (slot.phase === "busy") slot.worker = worker
+    // It has closed the pool, before `close` could know of it.
+    else worker.interruptUnsafe()
   }
 
   /** Takes a resource that nobody holds, to do something with it that no borrower may see. */
@@ -677,8 +687,10 @@ export class Core<A, E> {
     if (slot.phase === "closing") return
     this.group?.stirs(this)
     this.shelf.remove(slot)
-    if (slot.phase === "busy") this.busy--
-    else if (slot.leases === 0) this.idle--
+    if (slot.phase === "busy") {
+      this.busy--
+      this.checked(slot)
+    } else if (slot.leases === 0) this.idle--
     this.leave(slot)
     slot.condemned ??= reason
     slot.worker?.interruptUnsafe()

@@ -110,7 +110,12 @@ const retried = Effect.fnUntraced(function* <A, E>(
     // A defect is a mistake in the program: another attempt would hide it.
     const next = Option.isNone(error)
       ? Option.none()
-      : yield* Effect.option(step(work.clock.currentTimeMillisUnsafe(), error.value))
+      : yield* Effect.onError(Effect.option(step(work.clock.currentTimeMillisUnsafe(), error.value)), () =>
+          // The schedule died, and the attempt has failed all the same.
+          Effect.sync(() => {
+            if (slot.phase === "creating") onFailed(exit.cause, false)
+          })
+        )
     onFailed(exit.cause, Option.isSome(next))
     if (Option.isNone(next)) return yield* exit
     yield* Effect.sleep(next.value[1])

@@ -1,6 +1,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import type { Core } from "./core.ts"
+import type { Lease } from "./lease.ts"
 import { acquireTimeout, spanName } from "./report.ts"
 import type { Slot } from "./slot.ts"
 import { Alarm, isDue, overAt } from "./work.ts"
@@ -92,14 +93,14 @@ export class Deadlines<A, E> {
     const { core } = this
     const waiting = core.line.size
     let position = 1
-    for (const lease of core.line) {
+    let lease: Lease<A, E> | undefined
+    while ((lease = core.line.head) !== undefined) {
       if (!isDue(lease.since + core.settings.acquireTimeout, now)) break
+      const waited = now - lease.since
       const error = acquireTimeout(core, lease, position++, waiting, core.lastFailure)
       core.totals.timeouts++
-      if (core.events.noted) {
-        core.tell("TimedOut", { fiber: lease.fiber.id, waited: now - lease.since, phase: error.phase })
-      }
       core.fail(lease, Cause.fail(error))
+      if (core.events.noted) core.tell("TimedOut", { fiber: lease.fiber.id, waited, phase: error.phase })
     }
   }
 
@@ -108,7 +109,8 @@ export class Deadlines<A, E> {
     const { leakAfter, name } = core.settings
     if (leakAfter === Infinity) return
     for (const lease of core.loans) {
-      if (lease.leaksAt === undefined) continue
+      // A logger may have ended the loan.
+      if (lease.leaksAt === undefined || lease.state !== "held") continue
       if (!isDue(lease.leaksAt, now)) break
       const held = now - lease.leaksAt + leakAfter
       lease.leaksAt = undefined

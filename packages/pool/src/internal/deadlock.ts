@@ -135,8 +135,8 @@ export class Deadlock<A, E> {
       holders: core.loans.size,
       certain
     })
-    if (core.events.noted) core.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
     core.fail(lease, Cause.fail(error))
+    if (core.events.noted) core.tell("Rejected", { fiber: lease.fiber.id, reason: "WouldDeadlock" })
   }
 
   /** Whether no loan can come back as long as what waits goes on waiting, and nothing can be created. */

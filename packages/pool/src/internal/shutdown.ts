@@ -21,14 +21,14 @@ export class Shutdown<A, E> {
    * Turns everyone away, closes what is at rest, and waits for the borrowed until `closeTimeout`. Then the
    * holders are interrupted, and what they have not given back after `destroyTimeout` is closed under them.
    *
-   * What the closing fiber itself holds cannot come back before it goes on. If a body is to end that loan,
-   * the closer does not wait; if `Pool.release` is, the resource is closed now.
+   * What the closing fiber itself holds cannot come back before it goes on. If a body or scope is to end that
+   * loan, the closer does not wait; if `Pool.release` is, the resource is closed now.
    */
   run(closer: unknown): Effect.Effect<void> {
     const { core } = this
     if (core.state === "open") this.begin(closer)
     const own = Array.from(core.loans).filter((lease) => lease.fiber === closer)
-    const holds = own.some((lease) => lease.kind === "scoped")
+    const holds = own.some((lease) => lease.kind !== "manual")
     for (const { slot } of own) {
       const sharers = own.filter((lease) => lease.slot === slot && lease.kind === "manual")
       if (slot?.phase === "ready" && sharers.length === slot.leases) core.close(slot, "poolClosed")
@@ -54,7 +54,7 @@ export class Shutdown<A, E> {
     core.deadlines.stop()
     if (core.onClosing !== undefined) core.work.detach(core.onClosing)
     if (core.events.noted) core.tell("Closing", {})
-    for (const lease of core.line) core.fail(lease, Cause.fail(new PoolClosed({ pool: name })))
+    while (core.line.head !== undefined) core.fail(core.line.head, Cause.fail(new PoolClosed({ pool: name })))
     core.warmUps.check()
     for (const slot of Array.from(core.slots)) {
       if (slot.phase === "creating") core.abandon(slot)
