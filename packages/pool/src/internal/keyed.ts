@@ -113,7 +113,7 @@ export class KeyedCore<K, A, E> implements Group {
     const core = existing?.core ?? new Core(this.settingsOf(key), this.work, this.dispatcher, this)
     core.usedAt = now
     if (existing !== undefined) {
-      if (this.vacated.delete(core)) this.begin(existing, now)
+      this.comeBack(existing)
     } else if (this.closed) {
       this.work.detach(core.shutdown(undefined))
     } else {
@@ -174,9 +174,15 @@ export class KeyedCore<K, A, E> implements Group {
     this.forgetIfEmpty(entry.core)
   }
 
+  /** Somebody uses the key again, or had found it before it was vacated and has asked since. */
+  private comeBack(entry: Entry<K, A, E>): void {
+    if (this.vacated.delete(entry.core)) this.begin(entry, this.work.now())
+  }
+
   private forgetIfEmpty(core: Core<any, any>): void {
     const entry = this.vacated.get(core)
     if (entry === undefined || core.slots.size > 0) return
+    if (core.line.size > 0) return this.comeBack(entry)
     this.vacated.delete(core)
     this.starving.delete(core)
     if (this.astir.delete(core)) this.count(core, 1)
@@ -228,11 +234,13 @@ export class KeyedCore<K, A, E> implements Group {
     if (this.size >= this.max) {
       this.starving.add(core)
       this.stealWhileWanted(core)
-      // A resource that closes on the spot has made room already.
-      if (this.size >= this.max) return false
+      // A resource that closes on the spot has made room already, and may have closed the pool.
+      if (this.size >= this.max || core.state !== "open") return false
     }
     this.starving.delete(core)
     this.size++
+    const entry = this.vacated.get(core)
+    if (entry !== undefined) this.comeBack(entry)
     return true
   }
 
@@ -261,6 +269,7 @@ export class KeyedCore<K, A, E> implements Group {
     this.size--
     this.forgetIfEmpty(core)
     this.distribute()
+    this.endIfEmpty()
   }
 
   /**
@@ -373,13 +382,15 @@ export class KeyedCore<K, A, E> implements Group {
     this.alarm.stop()
     this.starving.clear()
     const ends = this.all().map(({ core }) => core.shutdown(closer))
-    return Effect.andThen(
-      Effect.all(ends, { concurrency: "unbounded", discard: true }),
-      Effect.sync(() => {
-        this.ended = true
-        this.events.close()
-      })
-    )
+    this.endIfEmpty()
+    return Effect.all(ends, { concurrency: "unbounded", discard: true })
+  }
+
+  /** Not when a closer goes on, which does not wait for what it holds itself. */
+  private endIfEmpty(): void {
+    if (!this.closed || this.size > 0) return
+    this.ended = true
+    this.events.close()
   }
 
   /** There may be very many keys, and somebody may ask for this every second. */
