@@ -27,6 +27,44 @@ describePage("who may see and act", () => {
     expect(troubles.splice(0).every((_) => _.includes("401"))).toBe(true)
   })
 
+  test(
+    "the token is asked for again when the program was restarted",
+    { at: null },
+    async ({ page, run, troubles }) => {
+      const registry = PoolRegistry.makeUnsafe()
+      const within = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+        Effect.provideService(effect, PoolRegistry.PoolRegistry, registry)
+      const first = await run(Scope.make())
+      const options = { token: "sesame", pace: "50 millis" } as const
+      const { url } = await run(Scope.provide(within(Dashboard.make({ port: 0, ...options })), first))
+      const pool = await run(within(Pool.make({ name: "app/Db", acquire, max: 2 })))
+      await page.goto(`${url}/#/pool/app%2FDb`)
+      const enter = async () => {
+        const token = page.getByLabel("Token")
+        await token.fill("sesame")
+        await token.press("Enter")
+        // The pool that was asked for, and not just the page.
+        await shows(page.getByRole("heading", { level: 1 }), "app/Db")
+        await shows(page.locator("#connection"), "Live")
+      }
+      await enter()
+      // Another page is paused meanwhile, and stays so.
+      const frozen = await page.context().newPage()
+      await frozen.goto(page.url())
+      await frozen.getByRole("button", { name: "Pause" }).click()
+      await run(Scope.close(first, Exit.void))
+      await shows(page.locator("#connection"), "Connection lost")
+      await run(within(Dashboard.make({ port: Number(new URL(url).port), ...options })))
+      await shows(frozen.locator("#connection"), /^Paused at .* started anew since$/)
+      await enter()
+      await run(hold(pool, "GET /orders"))
+      await shows(page.locator(".strip"), "in use 1 / 2")
+      await frozen.getByRole("button", { name: "Go on" }).click()
+      await shows(frozen.locator("#connection"), "Live")
+      expect(troubles.splice(0).filter((_) => !_.startsWith(url) && !/net::ERR_|401/.test(_))).toEqual([])
+    }
+  )
+
   test("no page of another origin", { at: null }, async ({ page, run, troubles, url }) => {
     const pool = await run(Pool.make({ name: "app/Db", acquire, max: 3 }))
     const elsewhere = await run(
@@ -128,6 +166,24 @@ describePage("who may see and act", () => {
 })
 
 describePage("a connection that is lost", () => {
+  test(
+    "is none where fifty watch already: it says so, and begins when one goes",
+    { at: null },
+    async ({ page, troubles, url }) => {
+      const others = Array.from({ length: 50 }, () => new AbortController())
+      await Promise.all(others.map(({ signal }) => fetch(`${url}/api/stream`, { signal })))
+      await page.goto(url)
+      await shows(
+        page.locator("#connection"),
+        "50 pages and terminals watch already, and no more can: close one"
+      )
+      others[0]!.abort()
+      await shows(page.locator("#connection"), "Live")
+      for (const other of others) other.abort()
+      expect(troubles.splice(0).filter((_) => !_.includes("503"))).toEqual([])
+    }
+  )
+
   test(
     "is said to be, since when, and comes back with the program",
     { at: null },

@@ -5,7 +5,7 @@ import { Dashboard } from "@cenote/dashboard"
 import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream, Tracer } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Scope, Stream, Tracer } from "effect"
 import { lookup } from "node:dns/promises"
 import { request } from "node:http"
 import { connect } from "node:net"
@@ -382,6 +382,45 @@ describe("what it costs", () => {
     }).pipe(Effect.scoped, Effect.provide(over()))
   )
 
+  test(
+    "fifty may watch, whoever comes after them hears why not, and each that goes makes room",
+    Effect.gen(function* () {
+      const { host, hostname, port } = new URL(yield* url)
+      const open = Effect.acquireRelease(
+        Effect.callback<{ readonly socket: ReturnType<typeof connect>; readonly status: number }>(
+          (resume) => {
+            const socket = connect(Number(port), hostname, () => {
+              socket.write(`GET /api/stream HTTP/1.1\r\nHost: ${host}\r\n\r\n`)
+            })
+            socket.once("data", (data) =>
+              resume(Effect.succeed({ socket, status: Number(String(data).split(" ")[1]) }))
+            )
+          }
+        ),
+        ({ socket }) => Effect.sync(() => socket.destroy())
+      )
+      const asked = yield* Effect.all(
+        Array.from({ length: 60 }, () => open),
+        { concurrency: "unbounded" }
+      )
+      const watching = asked.filter((_) => _.status === 200)
+      expect(watching.length).toBe(50)
+      expect(asked.filter((_) => _.status === 503).length).toBe(10)
+      expect(yield* ask("/api/stream")).toMatchObject({
+        status: 503,
+        body: `{"error":"50 pages and terminals watch already, and no more can: close one"}`
+      })
+      // All else is answered, and to ask whether there is room takes none.
+      expect((yield* ask("/")).status).toBe(200)
+      watching[0]!.socket.destroy()
+      const isFree = Effect.map(ask("/api/stream", { method: "HEAD" }), (_) => _.status === 200)
+      yield* Effect.repeat(isFree, { until: (_) => _, schedule: Schedule.spaced("5 millis") })
+      expect(yield* isFree).toBe(true)
+      expect((yield* open).status).toBe(200)
+      expect((yield* open).status).toBe(503)
+    })
+  )
+
   it.live("closing ends the streams, and does not wait for those who watch", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
@@ -608,7 +647,7 @@ describe("who may", () => {
         expect((yield* act("app/Db", "suspend", "{}", { ...json, ...headers })).status).toBe(401)
         const page = yield* ask("/", { headers })
         expect(page.status).toBe(401)
-        expect(page.body).toContain('<form method="post" action="/token">')
+        expect(page.body).toContain('<form method="post">')
         expect((yield* ask("/main.js", { headers })).status).toBe(401)
       }
       expect((yield* ask("/token.css")).status).toBe(200)
@@ -624,9 +663,11 @@ describe("who may", () => {
     "the token in the address, or in the form, becomes a cookie that is not the token",
     Effect.gen(function* () {
       const form = { "content-type": "application/x-www-form-urlencoded" }
+      const { port } = new URL(yield* url)
       const opened = [
         yield* ask("/?token=s3cret"),
-        yield* ask("/token", { method: "POST", headers: form, body: "token=s3cret" })
+        yield* ask("/", { method: "POST", headers: form, body: "token=s3cret" }),
+        yield* ask("/main.js", { method: "POST", headers: form, body: "token=s3cret" })
       ]
       for (const { headers, status } of opened) {
         expect(status).toBe(303)
@@ -636,15 +677,41 @@ describe("who may", () => {
         expect(cookie).toMatch(/SameSite=Lax/i)
         expect(cookie).not.toContain("s3cret")
         const [pair = ""] = cookie.split(";")
-        expect((yield* ask("/", { headers: { cookie: pair } })).status).toBe(200)
+        // Two dashboards of one machine are two, though a browser tells both all its cookies of that machine.
+        expect(pair.startsWith(`cenote-${port}=`)).toBe(true)
+        expect((yield* ask("/", { headers: { cookie: `cenote-1=other; ${pair}` } })).status).toBe(200)
       }
       expect((yield* ask("/?token=wrong")).status).toBe(401)
-      const refused = yield* ask("/token", { method: "POST", headers: form, body: "token=wrong" })
+      const refused = yield* ask("/", { method: "POST", headers: form, body: "token=wrong" })
       expect(refused.status).toBe(401)
       expect(refused.body).toContain("That is not the token.")
       expect(refused.headers["set-cookie"]).toBeUndefined()
     }),
     { token: "s3cret" }
+  )
+
+  it.live("a cookie is worth nothing to another dashboard of the same token, nor after a restart", () =>
+    Effect.gen(function* () {
+      const cookieOf = Effect.map(
+        ask("/?token=s3cret"),
+        ({ headers }) => headers["set-cookie"]![0]!.split(";")[0]!
+      )
+      const statusWith = (cookie: string) =>
+        Effect.map(ask("/api/stream", { method: "HEAD", headers: { cookie } }), (_) => _.status)
+      const statuses = (theirs: string) =>
+        Effect.gen(function* () {
+          const own = yield* cookieOf
+          const [name] = own.split("=")
+          const [, value] = theirs.split("=")
+          return { own, statuses: [yield* statusWith(own), yield* statusWith(`${name}=${value}`)] }
+        }).pipe(Effect.provide(over({ token: "s3cret" })))
+      const first = yield* statuses("none=none")
+      const second = yield* statuses(first.own)
+      expect([first.statuses, second.statuses]).toEqual([
+        [200, 401],
+        [200, 401]
+      ])
+    }).pipe(Effect.scoped)
   )
 
   it.live("no trace tells the token, or has anything of who watches", () =>

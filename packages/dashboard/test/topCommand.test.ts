@@ -118,6 +118,8 @@ ok     cpu     threads         1/2  █████░░░░░     1        
           const answers: Record<string, () => unknown> = {
             "/page": () => response.writeHead(200, { "content-type": "text/html" }).end("<html>"),
             "/broken": () => response.writeHead(502).end(),
+            "/full": () => response.writeHead(503).end(`{"error":"50 watch already"}`),
+            "/down": () => response.writeHead(503).end("<title>down</title>"),
             "/moved": () => response.writeHead(302, { location: "/" }).end(),
             "/other": () =>
               response
@@ -148,6 +150,8 @@ ok     cpu     threads         1/2  █████░░░░░     1        
           "no dashboard of Cenote is there: it ended before its first word. Expected the address",
         [`${fake.url}/rude`]: "no dashboard of Cenote is there: what answers does not speak http (HPE_",
         [`${fake.url}/broken`]: "it answers 502. See the log",
+        [`${fake.url}/full`]: "it refuses (503): 50 watch already. A page that nobody looks at",
+        [`${fake.url}/down`]: "it answers 503. See the log",
         [`${fake.url}/name`]: "it refuses (403): it answers to localhost alone. Use the address that the log",
         "ftp://127.0.0.1": "it is no address of the web. Expected http://"
       }

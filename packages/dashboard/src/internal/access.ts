@@ -5,6 +5,8 @@ import { createHash, timingSafeEqual } from "node:crypto"
 
 export interface Rules {
   readonly token: Redacted.Redacted | undefined
+  /** The cookie of whoever has given the token: made at the start, and so worth nothing elsewhere, nor after a restart. */
+  readonly session: string
   /** Names by which this server may be called; `undefined` where any is right. */
   readonly hosts: ReadonlySet<string> | undefined
 }
@@ -61,27 +63,22 @@ export const refuseForm = ({ headers }: Asked): Refusal | undefined =>
     : { status: 415, error: "an action is asked for with content-type application/json" }
 
 /** Whether a request has the token, if there is one. */
-export const isAllowed = ({ cookies, headers }: Asked, { token }: Rules): boolean => {
+export const isAllowed = ({ cookies, headers }: Asked, { session, token }: Rules): boolean => {
   if (token === undefined) return true
   const [, given] = /^Bearer (.+)$/i.exec(headers["authorization"] ?? "") ?? []
   if (given !== undefined) return isToken(given, token)
-  const cookie = cookies[cookieName(token)]
-  return cookie !== undefined && isSame(cookie, cookieValue(token))
+  const cookie = cookies[cookieName(headers["host"])]
+  return cookie !== undefined && isSame(cookie, session)
 }
 
 export const isToken = (given: string, token: Redacted.Redacted): boolean =>
   isSame(given, Redacted.value(token))
 
-/** Its own for each token: two dashboards on one machine share their cookies. */
-export const cookieName = (token: Redacted.Redacted): string => `cenote-${hash(token, "name").slice(0, 8)}`
-
-/** Worth nothing elsewhere, unlike the token. */
-export const cookieValue = (token: Redacted.Redacted): string => hash(token, "value")
-
-const hash = (token: Redacted.Redacted, use: string): string =>
-  createHash("sha256")
-    .update(`cenote dashboard ${use} ${Redacted.value(token)}`)
-    .digest("hex")
+/** Its own for each port: a browser tells the cookies of a machine to all servers there. */
+export const cookieName = (host: string | undefined): string => {
+  const [, port] = /:(\d+)$/.exec(host ?? "") ?? []
+  return port === undefined ? "cenote" : `cenote-${port}`
+}
 
 /** Takes as long for any wrong one. */
 const isSame = (a: string, b: string): boolean =>

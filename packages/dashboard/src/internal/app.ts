@@ -7,19 +7,10 @@ import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
-import {
-  type Asked,
-  cookieName,
-  cookieValue,
-  isAllowed,
-  isToken,
-  refuseForm,
-  refuseOrigin,
-  type Rules
-} from "./access.ts"
+import { type Asked, cookieName, isAllowed, isToken, refuseForm, refuseOrigin, type Rules } from "./access.ts"
 import { act, error, type Reply } from "./actions.ts"
 import type { Asset } from "./assets.ts"
-import type { Hub, Message } from "./hub.ts"
+import { type Hub, type Message, mostViewers } from "./hub.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -70,7 +61,7 @@ export const app = (it: App): Effect.Effect<Response, never, HttpServerRequest.H
     if (token !== undefined) {
       const given = yield* tokenGiven(request, url)
       if (given !== undefined) {
-        if (isToken(given, token)) return welcome(it.rules)
+        if (isToken(given, token)) return welcome(asked, it.rules)
         yield* Effect.sleep(penalty)
         return askForToken("That is not the token.")
       }
@@ -100,7 +91,11 @@ const route = (
     return Effect.succeed(answer(error(405, `nothing here takes ${asked.method}`)))
   }
   if (url.pathname === "/api/stream") {
-    return Effect.succeed(stream(it.hub.watch(url.searchParams.get("focus") ?? undefined)))
+    return Effect.succeed(
+      it.hub.isFull
+        ? answer(error(503, `${mostViewers} pages and terminals watch already, and no more can: close one`))
+        : stream(it.hub.watch(url.searchParams.get("focus") ?? undefined))
+    )
   }
   return file(it, url.pathname)
 }
@@ -160,23 +155,26 @@ const tokenGiven = (
 ): Effect.Effect<string | undefined> => {
   if (request.method === "GET" && url.pathname === "/")
     return Effect.succeed(url.searchParams.get("token") ?? undefined)
-  if (request.method !== "POST" || url.pathname !== "/token") return Effect.succeed(undefined)
+  // The form is at whatever address somebody opened.
+  if (request.method !== "POST" || url.pathname.startsWith("/api/")) return Effect.succeed(undefined)
   return Effect.map(bodyOf(request), (text) => new URLSearchParams(text ?? "").get("token") ?? "")
 }
 
 /** Remembers the token in the browser, and takes it out of the address. */
-const welcome = ({ token }: Rules): Response => {
-  const response = HttpServerResponse.redirect("/", { status: 303 })
-  return token === undefined
-    ? response
-    : HttpServerResponse.setCookieUnsafe(response, cookieName(token), cookieValue(token), {
-        httpOnly: true,
-        path: "/",
-        // Opened from a link elsewhere it has to be sent too; actions are refused by their origin.
-        sameSite: "lax"
-      })
-}
+const welcome = ({ headers }: Asked, { session }: Rules): Response =>
+  HttpServerResponse.setCookieUnsafe(
+    HttpServerResponse.redirect("/", { status: 303 }),
+    cookieName(headers["host"]),
+    session,
+    {
+      httpOnly: true,
+      path: "/",
+      // Opened from a link elsewhere it has to be sent too; actions are refused by their origin.
+      sameSite: "lax"
+    }
+  )
 
+/** Without an `action` the form keeps what the address has after its "#": the pool that was looked at. */
 const askForToken = (complaint: string | undefined): Response =>
   HttpServerResponse.text(
     `<!doctype html>
@@ -185,7 +183,7 @@ const askForToken = (complaint: string | undefined): Response =>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Cenote</title>
 <link rel="stylesheet" href="/token.css">
-<form method="post" action="/token">
+<form method="post">
 <h1>Cenote</h1>
 ${complaint === undefined ? "" : `<p role="alert">${complaint}</p>`}
 <p><label>Token of this dashboard: <input name="token" type="password" autocomplete="current-password" required autofocus></label>

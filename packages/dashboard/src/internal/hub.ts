@@ -8,6 +8,9 @@ import { Watched } from "./watched.ts"
 
 const nanosPerMilli = 1e6
 
+/** Each costs the program some 0.1 ms of its thread a pace. */
+export const mostViewers = 50
+
 export type Message =
   | { readonly event: "whole"; readonly data: string }
   | { readonly event: "change"; readonly data: string }
@@ -114,6 +117,10 @@ export class Hub {
   // ---------------------------------------------------------------------------
   // Viewers
   // ---------------------------------------------------------------------------
+
+  get isFull(): boolean {
+    return this.viewers.size >= mostViewers
+  }
 
   /** What someone is told who begins to watch now, with one pool in focus. */
   watch(focus: string | undefined): Stream.Stream<Message> {

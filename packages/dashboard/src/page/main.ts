@@ -71,9 +71,10 @@ const drawConnection = (): void => {
 }
 
 const connectionState = (): readonly [is: string, words: string] => {
+  if (isOutdated) return ["paused", `Paused at ${clock(pausedAt)}, and the program started anew since`]
   if (connection.is === "lost") return ["lost", `Connection lost at ${clock(connection.since)}, trying again`]
   if (connection.is === "connecting") return ["connecting", "Connecting"]
-  if (isOutdated) return ["paused", `Paused at ${clock(pausedAt)}, and the program started anew since`]
+  if (connection.is === "refused") return ["lost", connection.words]
   if (isSilent()) return ["silent", `No news since ${clock(Date.now() - state.sinceMessage)}`]
   return paused ? ["paused", `Paused at ${clock(pausedAt)}`] : ["live", "Live"]
 }
@@ -103,6 +104,10 @@ const stream = new Stream({
   connection: (now) => {
     connection = now
     drawConnection()
+  },
+  asked: () => {
+    isOutdated = true
+    if (!paused) location.reload()
   }
 })
 

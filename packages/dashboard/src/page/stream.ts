@@ -1,16 +1,21 @@
 // The server's messages, and whether there is a connection at all.
-import type { Change, Whole } from "../internal/protocol.ts"
+import type { Answer, Change, Whole } from "../internal/protocol.ts"
 
 export interface Listener {
   readonly whole: (whole: Whole) => void
   readonly change: (change: Change) => void
   readonly connection: (connection: Connection) => void
+  /** The server wants the token: it was started anew, and knows this browser no more. */
+  readonly asked: () => void
 }
 
-/** `lost` since a moment of this machine's clock. */
+/** `lost` since a moment of this machine's clock; `refused` by a server that says why. */
 export type Connection =
   | { readonly is: "connecting" | "live" }
   | { readonly is: "lost"; readonly since: number }
+  | { readonly is: "refused"; readonly words: string }
+
+const address = "/api/stream"
 
 /** Before a connection that the browser has given up is opened anew. */
 const patience = 1000
@@ -32,7 +37,7 @@ export class Stream {
     this.close()
     this.focus = focus
     const source = new EventSource(
-      focus === undefined ? "/api/stream" : `/api/stream?focus=${encodeURIComponent(focus)}`
+      focus === undefined ? address : `${address}?focus=${encodeURIComponent(focus)}`
     )
     this.source = source
     source.addEventListener("whole", ({ data }: MessageEvent<string>) => {
@@ -61,17 +66,30 @@ export class Stream {
 
   private async again(): Promise<void> {
     const source = this.source
-    const status = await statusOfPage()
-    // A page that may not be seen any more is replaced by the question for the token.
-    if (status === 401) location.reload()
-    else if (source === this.source) this.open(this.focus)
+    const { status, words } = await refusal()
+    if (source !== this.source) return
+    if (status === 401) return this.listener.asked()
+    if (words === undefined) return this.open(this.focus)
+    this.lostAt = undefined
+    this.listener.connection({ is: "refused", words })
+    this.timer = window.setTimeout(() => void this.again(), patience)
   }
 }
 
-const statusOfPage = async (): Promise<number | undefined> => {
+/** How the server answers whoever wants to watch, and what it says where it cannot have more of them. */
+const refusal = async (): Promise<{ readonly status?: number; readonly words?: string }> => {
   try {
-    return (await fetch("/", { cache: "no-store" })).status
+    // A browser does not tell what became of an `EventSource`. Whoever asks so does not take a place among those who watch.
+    const { status } = await fetch(address, { method: "HEAD" })
+    if (status !== 503) return { status }
+    const response = await fetch(address)
+    if (response.ok) {
+      await response.body?.cancel()
+      return { status: response.status }
+    }
+    const answer: Answer = await response.json()
+    return "error" in answer ? { status, words: answer.error } : { status }
   } catch {
-    return undefined
+    return {}
   }
 }

@@ -60,19 +60,19 @@ const open = Effect.fnUntraced(function* (address: Address, focus: string | unde
   )
   const problem = problemOf(address, response)
   if (problem === undefined) return response
-  return yield* response.status === 403 ? forbidden(address, yield* said(response)) : problem
+  if (response.status === 403) return yield* forbidden(address, yield* said(response))
+  const why = response.status === 503 ? yield* said(response) : undefined
+  return yield* why === undefined ? problem : full(address, why)
 })
 
-/** What a dashboard says when it refuses. */
-const said = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string> =>
+/** What a dashboard says when it refuses, if it says anything. */
+const said = (response: HttpClientResponse.HttpClientResponse): Effect.Effect<string | undefined> =>
   response.json.pipe(
     Effect.timeout(patience),
     Effect.map((body) =>
-      Predicate.hasProperty(body, "error") && Predicate.isString(body.error)
-        ? body.error
-        : "it does not say why"
+      Predicate.hasProperty(body, "error") && Predicate.isString(body.error) ? body.error : undefined
     ),
-    Effect.orElseSucceed(() => "it does not say why")
+    Effect.orElseSucceed(() => undefined)
   )
 
 /** Fails when the next piece is too long in coming: a machine that was switched off says no farewell. */
@@ -170,11 +170,18 @@ const problemOf = (
   return notADashboard(address, `it answers with ${type === "" ? "no type" : harmless(type)}`)
 }
 
-const forbidden = (address: Address, why: string): CannotWatch =>
+const forbidden = (address: Address, why = "it does not say why"): CannotWatch =>
   new CannotWatch({
     url: address.shown,
     reason: `it refuses (403): ${cut(harmless(why), 300)}`,
     remedy: "Use the address that the log of the program has"
+  })
+
+const full = (address: Address, why: string): CannotWatch =>
+  new CannotWatch({
+    url: address.shown,
+    reason: `it refuses (503): ${cut(harmless(why), 300)}`,
+    remedy: "A page that nobody looks at is open somewhere, or too many ask at once"
   })
 
 const notADashboard = (address: Address, reason: string): CannotWatch =>
