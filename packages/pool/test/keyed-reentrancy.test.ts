@@ -6,9 +6,14 @@ import { Deferred, Effect, Fiber, Scheduler, Stream } from "effect"
 import { describe, expect } from "vitest"
 import { borrow, makePool, pass, rest, settle, statsFor, statsOf, test } from "./keyed-kit.ts"
 
+interface Own {
+  readonly made: ReadonlyArray<string>
+  readonly pool: KeyedPool.KeyedPool<string, number>
+}
+
 /** Keyed pools of numbers whose finalizers and validations are the test's. */
 const makeOwn = Effect.fnUntraced(function* (
-  options: Omit<KeyedPool.Options<string, number>, "acquire"> & {
+  options: Omit<KeyedPool.Options<string, number, never, never>, "acquire"> & {
     readonly closing: (key: string) => Effect.Effect<void>
   }
 ) {
@@ -55,10 +60,12 @@ describe("one who closes all keys inside its own borrow", () => {
 describe("a finalizer", () => {
   test("that closes all keys when its room is wanted: nothing more is made", () =>
     Effect.gen(function* () {
-      const { made, pool } = yield* makeOwn({
+      const own: Own = yield* makeOwn({
         max: 1,
-        closing: () => Effect.asVoid(Effect.forkDetach(KeyedPool.close(pool), { startImmediately: true }))
+        closing: (): Effect.Effect<void> =>
+          Effect.asVoid(Effect.forkDetach(KeyedPool.close(own.pool), { startImmediately: true }))
       })
+      const { made, pool } = own
       yield* visit(pool, "a")
       const late = yield* borrow(pool, "b")
       expect(late.error).toMatchObject({ _tag: "PoolClosed" })

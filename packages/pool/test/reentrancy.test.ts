@@ -18,7 +18,17 @@ import {
   Tracer
 } from "effect"
 import { TestClock } from "effect/testing"
-import { borrow, listen, settle, start, type Thing, Things, Timers, withoutTimers } from "./kit.ts"
+import {
+  borrow,
+  listen,
+  type Refused,
+  settle,
+  start,
+  type Thing,
+  Things,
+  Timers,
+  withoutTimers
+} from "./kit.ts"
 
 describe("a listener", () => {
   it.effect("that interrupts the holder on TimedOut costs no resource", () =>
@@ -213,9 +223,9 @@ describe("a logger", () => {
 
 describe("a finalizer", () => {
   const act = {
-    closes: (pool: Pool.Pool<Thing, unknown>) =>
+    closes: (pool: Pool.Pool<Thing, Refused>) =>
       Effect.forkDetach(Pool.close(pool), { startImmediately: true }),
-    suspends: (pool: Pool.Pool<Thing, unknown>) => Pool.suspend(pool)
+    suspends: (pool: Pool.Pool<Thing, Refused>) => Pool.suspend(pool)
   }
 
   /** One resource with room beside its holder, and one that is lent next and has expired; closing that does the rest. */
@@ -270,7 +280,7 @@ describe("a validate", () => {
   it.effect("that suspends the pool lends nothing more, and is not called for ever", () =>
     Effect.gen(function* () {
       let calls = 0
-      const pool: Pool.Pool<Thing, unknown> = yield* Pool.make({
+      const pool: Pool.Pool<Thing, Refused> = yield* Pool.make({
         acquire: new Things().acquire,
         size: 2,
         validate: () => (++calls > 100 ? Effect.never : Effect.as(Pool.suspend(pool), true)),
@@ -287,7 +297,7 @@ describe("a validate", () => {
 
   it.effect("that suspends the pool leaves nothing to tryUse", () =>
     Effect.gen(function* () {
-      const pool: Pool.Pool<Thing, unknown> = yield* Pool.make({
+      const pool: Pool.Pool<Thing, Refused> = yield* Pool.make({
         acquire: new Things().acquire,
         size: 1,
         validate: () => Effect.as(Pool.suspend(pool), true),
@@ -303,7 +313,7 @@ describe("a validate", () => {
     Effect.gen(function* () {
       const timers = new Timers()
       let calledOff = false
-      const pool: Pool.Pool<Thing, unknown> = yield* timers.watch(
+      const pool: Pool.Pool<Thing, Refused> = yield* timers.watch(
         Pool.make({
           acquire: new Things().acquire,
           size: 1,
@@ -330,7 +340,7 @@ describe("a reset", () => {
     Effect.gen(function* () {
       const things = new Things()
       let ran = false
-      const pool: Pool.Pool<Thing, unknown> = yield* Pool.make({
+      const pool: Pool.Pool<Thing, Refused> = yield* Pool.make({
         acquire: things.acquire,
         max: 1,
         reset: () => {
