@@ -500,6 +500,16 @@ describe("references", () => {
     }).pipe(overThreads({ references: [Tenant, Limits] }))
   )
 
+  it.live("that were chosen travel on to calls within calls, however deep, as they are there", () =>
+    Effect.gen(function* () {
+      expect(yield* observed.tenantWithin(1)).toEqual(["nobody 1", "other 1"])
+      const asAnn = Effect.provideService(Tenant, "ann")
+      for (const call of [observed.tenantWithin(2), ThreadPool.inline(observed.tenantWithin(2))]) {
+        expect(yield* asAnn(call)).toEqual(["ann 1", "other 1", "other 1"])
+      }
+    }).pipe(overThreads({ references: [Tenant] }))
+  )
+
   it.live("that were not chosen stay here", () =>
     Effect.gen(function* () {
       const call = observed

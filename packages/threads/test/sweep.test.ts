@@ -750,6 +750,24 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between two who get the same object: one that gives up, at any step, takes nothing from the other", async () => {
+    for (let steps = 0, ended = false; !ended; steps++) {
+      globalThis.workshop = new Workshop()
+      const bench = await new Bench(3).open({ size: 1 })
+      const scope = Scope.makeUnsafe()
+      const thing: any = await bench.run(Scope.provide(proxied("x", { autowrap: ["Thing"] }), scope))
+      const friend = (): Effect.Effect<Remote.Remote<Thing>, unknown> => thing.asyncFriend()
+      const [first, second] = [bench.fork(friend()), bench.fork(Effect.flatMap(friend(), (_) => _.name()))]
+      for (let done = 0; done < steps; done++) await bench.world.step()
+      ended = first.pollUnsafe() !== undefined
+      first.interruptUnsafe()
+      await bench.rest()
+      expect(succeeded(second), `after ${steps} steps`).toBe("friend")
+      await bench.run(Scope.close(scope, Exit.void))
+      await bench.close()
+    }
+  })
+
   it("for a call that was sent ahead: a thread that has come to rest gets it, and it runs once", async () => {
     const bench = await new Bench().open({ size: 2 })
     await knownTasks(bench)

@@ -441,6 +441,20 @@ describe("in threads", () => {
     }).pipe(overThreads())
   )
 
+  it.live(
+    "what was to move with a call on an object stays, where the caller gives up before anything is sent",
+    () =>
+      Effect.gen(function* () {
+        const objects = ThreadPool.module<typeof Objects>(moduleUrl("objects"))
+        const node = yield* ThreadPool.proxy(objects, "Node")
+        const data = bytes()
+        yield* Fiber.interrupt(yield* start(node.isOwn(ThreadPool.move(data) as never)))
+        // Behind it, so that it would have gone.
+        yield* Effect.exit(node.isOwn(0 as never))
+        expect(data).toEqual(bytes())
+      }).pipe(overThreads())
+  )
+
   it.live("a port that moved is not lost when its call could not be begun where it was first sent", () =>
     Effect.gen(function* () {
       yield* warmUp

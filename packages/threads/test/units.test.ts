@@ -779,6 +779,19 @@ describe("a thread, as the pool sees it", () => {
     expect(bench.loads).toEqual(nothing)
   })
 
+  it("moves nothing of a call that was withdrawn before its message could go", () => {
+    const bench = new Bench(1)
+    const { thread } = bench
+    const [bytes, kept] = [markMoved(new Uint8Array(8)), markMoved(new Uint8Array(8))]
+    const calls = [callOf({ args: [kept] }), callOf({ args: [bytes] })]
+    for (const call of calls) thread.send(call, 1)
+    expect(thread.withdraw(calls[1]!)).toBe(true)
+    thread.flush()
+    expect([kept.byteLength, bytes.byteLength]).toEqual([0, 8])
+    bench.reply(0)
+    expect(bench.loads).toEqual(nothing)
+  })
+
   it("moves each thing with the call that it is marked for", () => {
     const bench = new Bench(1)
     const { thread } = bench
@@ -887,6 +900,7 @@ class Desk {
       memory: this.memory?.buffer,
       concurrency,
       preload,
+      references: [],
       taskTimeout: undefined,
       tellHeap: heapUsed !== undefined
     })

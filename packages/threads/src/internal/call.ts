@@ -101,7 +101,7 @@ export class Call {
   /** Monotonic milliseconds. */
   submittedAt: number
   sentAt = 0
-  /** What its result refers to alone: let go of when the caller is found to be gone after all. */
+  /** What its result refers to: let go of when the caller is found to be gone after all, and no other call has brought it. */
   kept: Handle | undefined = undefined
   /** Made with the first span that the task told. */
   spans: SpanReplay | undefined = undefined

@@ -76,6 +76,7 @@ export class Host {
     memory: undefined,
     concurrency: 1,
     preload: [],
+    references: [],
     epoch: 0,
     taskTimeout: undefined,
     tellHeap: false
@@ -109,6 +110,10 @@ export class Host {
   /** Whether nothing is under way, so that the thread may wait for the next message in its own way. */
   get isQuiet(): boolean {
     return this.active.size === 0 && this.first === this.waiting.length
+  }
+
+  get references(): ReadonlyArray<string> {
+    return this.config.references
   }
 
   get sharedMemory(): Int32Array | undefined {

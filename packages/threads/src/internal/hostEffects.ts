@@ -112,7 +112,7 @@ const contextOf = (activity: Activity, slot: () => number): Context.Context<any>
   const { host } = activity
   const { extra } = activity.call
   const services = new Map<string, unknown>(extra?.references)
-  services.set(ThreadPool.key, nested())
+  services.set(ThreadPool.key, nested(host.references))
   services.set(References.CurrentLoggers.key, new Set([loggerTo(host, slot)]))
   services.set(Tracer.Tracer.key, tracerTo(host, slot))
   if (extra?.minimumLogLevel !== undefined) {
@@ -123,10 +123,22 @@ const contextOf = (activity: Activity, slot: () => number): Context.Context<any>
 }
 
 /** The pool that a task sees: it runs calls within calls here, so that no thread waits for another (EV-84). */
-const nested = (): ThreadPool["Service"] =>
-  (nestedPool ??= Effect.runSync(Scope.provide(makeInline({}), Scope.makeUnsafe())))
+const nested = (references: ReadonlyArray<string>): ThreadPool["Service"] => {
+  const id = JSON.stringify(references)
+  let pool = nestedPools.get(id)
+  if (pool === undefined) {
+    const options = { references: references.map((key) => Context.Reference<unknown>(key, unset)) }
+    pool = Effect.runSync(Scope.provide(makeInline(options), Scope.makeUnsafe()))
+    nestedPools.set(id, pool)
+  }
+  return pool
+}
 
-let nestedPool: ThreadPool["Service"] | undefined
+/** By the references that go with calls: a thread has one, the calling thread one for each of its pools that differ. */
+const nestedPools = new Map<string, ThreadPool["Service"]>()
+
+/** Only values that somebody has set are sent. */
+const unset = { defaultValue: () => undefined }
 
 const loggerTo = (host: Host, slot: () => number): Logger.Logger<unknown, void> =>
   Logger.make(({ cause, date, fiber, logLevel, message }) => {

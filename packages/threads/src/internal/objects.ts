@@ -25,9 +25,9 @@ export class Objects {
 
   /** The remote for an object that a call gave. */
   received(thread: Thread, call: Call, wire: WireRemote): object {
-    const { isNew, remote } = this.remotes.received(thread, wire)
+    const remote = this.remotes.received(thread, wire)
     const handle = handleOf(remote)!
-    if (isNew) call.kept = handle
+    call.kept = handle
     if (createsObject(call)) handle.owners++
     return remote
   }
@@ -65,6 +65,12 @@ export class Objects {
         ? { moveTo: handle }
         : { error: stale(core.name, call, handle.thread, "elsewhere") }
     })
+  }
+
+  /** The caller gave up before it had what its call brought: it goes, unless others have got it too. */
+  notTaken(call: Call, handle: Handle): void {
+    if (createsObject(call)) handle.owners--
+    if (handle.received === 1) this.letGo(handle)
   }
 
   /** Lets go of an object in a thread. */

@@ -125,13 +125,14 @@ export const resolve = (options: Options, defaultSize: number): Settings => {
 
 /** What a thread is told of them, and of itself. */
 export const configOf = (settings: Settings, thread: Thread): Config => {
-  const { preload, recycleHeap, taskTimeout } = settings
+  const { preload, recycleHeap, references, taskTimeout } = settings
   return {
     thread: thread.id,
     memory: thread.memory?.buffer as SharedArrayBuffer | undefined,
     concurrency: thread.concurrency,
     epoch: thread.epoch,
     preload,
+    references: references.map(({ key }) => key),
     taskTimeout: taskTimeout === Infinity ? undefined : taskTimeout,
     tellHeap: recycleHeap !== Infinity
   }

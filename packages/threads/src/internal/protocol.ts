@@ -99,6 +99,8 @@ export interface Config {
   readonly concurrency: number
   /** Modules to load before the thread is ready. */
   readonly preload: ReadonlyArray<string>
+  /** Keys of the references whose values go with calls, those within calls included. */
+  readonly references: ReadonlyArray<string>
   /** What the beginnings of calls are counted from, by {@link realTime}. */
   readonly epoch: number
   /** Milliseconds. */

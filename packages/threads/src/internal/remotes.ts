@@ -24,7 +24,7 @@ export class Remotes {
   }
 
   /** The remote for an object that a thread has sent: the same one for as long as somebody has it. */
-  received(thread: Thread, wire: WireRemote): { readonly remote: object; readonly isNew: boolean } {
+  received(thread: Thread, wire: WireRemote): object {
     let known = this.byThread.get(thread)
     if (known === undefined) {
       known = new Map()
@@ -34,7 +34,7 @@ export class Remotes {
     if (entry !== undefined && !entry.handle.released) {
       entry.handle.received++
       const remote = entry.remote.deref()
-      if (remote !== undefined) return { remote, isNew: false }
+      if (remote !== undefined) return remote
     }
     // A remote that is garbage, and that the sweeper has not come to: its handle is released in its own time.
     const handle: Handle = { thread, object: wire.object, received: 1, owners: 0, released: false }
@@ -43,7 +43,7 @@ export class Remotes {
     const remote = makeRemote({ core: this.core, handle, className: wire.className })
     known.set(wire.object, { remote: new WeakRef(remote), handle })
     this.sweeper.register(remote, handle)
-    return { remote, isNew: true }
+    return remote
   }
 
   private release(handle: Handle): void {

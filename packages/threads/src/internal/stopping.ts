@@ -25,7 +25,7 @@ export class Stopping {
     }
     const { thread } = call
     // The reply came after the interruption, and nobody took what it brought.
-    if (call.state === "done" && call.kept !== undefined) core.objects.letGo(call.kept)
+    if (call.state === "done" && call.kept !== undefined) core.objects.notTaken(call, call.kept)
     if (call.state !== "sent" || thread === undefined) return
     core.tally.ended(thread, call, "interrupted", undefined)
     this.stop(thread, call)

@@ -395,7 +395,11 @@ export class Thread {
     const { slot } = call
     const won =
       Atomics.compareExchange(this.memory, cellOf(slot), Cell.queued, Cell.withdrawn) === Cell.queued
-    if (won) this.calls[slot] = undefined
+    if (won) {
+      this.calls[slot] = undefined
+      // If it has not been sent, what it was to move stays here.
+      if (call.transfers.length > 0) this.needsCare = true
+    }
     return won
   }
 

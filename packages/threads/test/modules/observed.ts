@@ -122,6 +122,16 @@ export const tracedStream = (): Stream.Stream<number> =>
 // oxlint-disable-next-line typescript/consistent-type-imports -- this module is not to import itself
 const self = ThreadPool.module<typeof import("./observed.ts")>(new URL("./observed.ts", import.meta.url))
 
+/** The tenant as calls within calls see it, and in each a call for another tenant. */
+export const tenantWithin = (
+  depth: number
+): Effect.Effect<ReadonlyArray<string>, unknown, ThreadPool.ThreadPool> =>
+  Effect.gen(function* () {
+    const within = depth > 1 ? yield* self.tenantWithin(depth - 1) : [yield* self.tenant()]
+    const other = yield* Effect.provideService(self.tenant(), Tenant, "other")
+    return [...within, other]
+  })
+
 /** Calls from within a call. */
 export const tracedNested = (): Effect.Effect<string, unknown, ThreadPool.ThreadPool> =>
   self.traced().pipe(
