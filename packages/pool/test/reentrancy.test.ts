@@ -198,6 +198,30 @@ describe("a tracer", () => {
   )
 })
 
+describe("a tracer of waits", () => {
+  it.effect("that interrupts the next in line when the pool closes strands nobody", () =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: new Things().acquire, max: 1 })
+      yield* borrow(pool)
+      const others: Array<Fiber.Fiber<unknown, unknown>> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          if (span.name === "wait for a pool") others[0]!.interruptUnsafe()
+          return span
+        }
+      })
+      const traced = Effect.withTracer(tracer)
+      yield* start(Pool.use(pool, () => Effect.void).pipe(Effect.withSpan("first"), traced, Effect.exit))
+      others.push(yield* start(Pool.use(pool, () => Effect.void)))
+      const last = yield* borrow(pool)
+      yield* start(Pool.close(pool))
+      expect(yield* last.error).toBeInstanceOf(PoolError.PoolClosed)
+      expect(yield* Pool.pending(pool)).toBe(0)
+    })
+  )
+})
+
 describe("a logger", () => {
   it.effect("that interrupts those who leak stops no clock: the next leaks are told", () =>
     Effect.gen(function* () {
