@@ -40,7 +40,9 @@ export class Work {
    * the wall clock.
    */
   wallAt(moment: number): number {
-    const epoch = this.measureEpoch()
+    let epoch = this.measureEpoch()
+    // Once more, as the process may have been stopped between the two clocks.
+    if (Math.abs(epoch - this.epoch) > 2) epoch = this.measureEpoch()
     if (Math.abs(epoch - this.epoch) > 2) this.epoch = epoch
     return Math.round(moment + this.epoch)
   }
