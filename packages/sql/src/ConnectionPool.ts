@@ -98,7 +98,7 @@ export interface Options {
 
   /** What makes a connection ready for its next borrower. Default `"rollback"`. */
   readonly cleanup?: Cleanup | undefined
-  /** A clean-up that takes longer fails, and the connection is closed. Default 30 s. */
+  /** A clean-up that takes longer fails, and the connection is closed; so does the rollback of a transaction. Default 30 s. */
   readonly cleanupTimeout?: Duration.Input | undefined
 
   /** A loan that lasts longer is logged, and told as an event, with who holds it. Default: never. */

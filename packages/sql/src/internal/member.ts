@@ -1,9 +1,11 @@
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Inspectable from "effect/Inspectable"
 import type { Connection } from "effect/sql/SqlConnection"
-import { isSqlError, type SqlError } from "effect/sql/SqlError"
+import { ConnectionError, isSqlError, SqlError } from "effect/sql/SqlError"
 import * as Stream from "effect/Stream"
 import type { Cleanup } from "../SqlConnection.ts"
 import type { SqlDriver, SqlSession } from "../SqlDriver.ts"
@@ -37,6 +39,8 @@ interface MemberOptions {
   readonly session: SqlSession
   readonly driver: SqlDriver
   readonly shared: boolean
+  /** How long undoing may take. */
+  readonly cleanupTimeout: Duration.Input
   readonly invalidate: (member: Member) => Effect.Effect<void>
 }
 
@@ -55,6 +59,7 @@ export class Member extends Inspectable.Class implements Connection {
   private readonly driver: SqlDriver
   /** Whether statements of several fibers are under way on it at one time. */
   private readonly shared: boolean
+  private readonly cleanupTimeout: Duration.Input
   /** Has the pool close it. */
   readonly invalidate: Effect.Effect<void>
   onEnd: () => void = () => {}
@@ -68,6 +73,7 @@ export class Member extends Inspectable.Class implements Connection {
     this.session = options.session
     this.driver = options.driver
     this.shared = options.shared
+    this.cleanupTimeout = options.cleanupTimeout
     this.invalidate = options.invalidate(this)
     this.life = life
   }
@@ -86,9 +92,9 @@ export class Member extends Inspectable.Class implements Connection {
 
   /** The same member for one user alone, where others share its session: what that one does to it is undone apart. */
   over(session: SqlSession): Member {
-    const { connectedAt, driver, id, invalidate, life } = this
+    const { cleanupTimeout, connectedAt, driver, id, invalidate, life } = this
     const alone = new Member(
-      { id, connectedAt, driver, session, shared: false, invalidate: () => invalidate },
+      { id, connectedAt, driver, session, shared: false, cleanupTimeout, invalidate: () => invalidate },
       life
     )
     alone.onEnd = this.onEnd
@@ -211,7 +217,7 @@ export class Member extends Inspectable.Class implements Connection {
   /** `undone`: where the session has died, what the statement is for has come about: everything is rolled back. */
   private watchFailure<A>(effect: Effect.Effect<A, SqlError>, undone = false): Effect.Effect<A, SqlError> {
     if (undone) {
-      return this.watchFailure(effect).pipe(
+      return this.watchFailure(this.within(effect)).pipe(
         Effect.catch((error) =>
           this.life.ended === undefined ? Effect.fail(error) : Effect.succeed([] as A)
         )
@@ -225,6 +231,24 @@ export class Member extends Inspectable.Class implements Connection {
     })
   }
 
+  /**
+   * A transaction that is given up is rolled back where nothing can be interrupted, and a server that is not heard any more
+   * would hold its fiber for ever. The session is as good as ended then, and is closed.
+   */
+  private within<A>(effect: Effect.Effect<A, SqlError>): Effect.Effect<A, SqlError> {
+    return Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (undoing) =>
+      Fiber.join(undoing).pipe(
+        Effect.timeoutOrElse({
+          duration: this.cleanupTimeout,
+          orElse: () => Effect.fail(notUndone(this.cleanupTimeout))
+        }),
+        Effect.onExit((exit) =>
+          exit._tag === "Failure" ? Effect.sync(() => undoing.interruptUnsafe()) : Effect.void
+        )
+      )
+    )
+  }
+
   private failed(cause: Cause.Cause<unknown>): void {
     for (const reason of cause.reasons) {
       if (!Cause.isFailReason(reason)) continue
@@ -232,6 +256,15 @@ export class Member extends Inspectable.Class implements Connection {
       if (isSqlError(error) && this.driver.isFatal(error)) this.end(error)
     }
   }
+}
+
+const notUndone = (timeout: Duration.Input): SqlError => {
+  const message =
+    `no answer to a rollback within ${Duration.format(Duration.fromInputUnsafe(timeout))} (cleanupTimeout): ` +
+    "the connection is closed"
+  return new SqlError({
+    reason: new ConnectionError({ cause: new Error(message), message, operation: "rollback" })
+  })
 }
 
 const fresh = (): State => ({

@@ -89,6 +89,7 @@ export const makeBare = Effect.fnUntraced(function* (
       session,
       driver,
       shared: concurrency > 1,
+      cleanupTimeout,
       // A session may be there before the pool is.
       invalidate: (member) => Effect.suspend(() => Pool.invalidate(pool, member))
     })
