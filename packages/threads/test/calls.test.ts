@@ -476,6 +476,19 @@ describe.each(places)("$name", ({ layer, name }) => {
       }).pipe(over(layer))
     )
 
+    for (const thrown of [null, undefined]) {
+      it.live(`a module that throws ${thrown} at load fails the call with that`, () =>
+        Effect.gen(function* () {
+          // Named as a source, whose compiled file is looked for where it is not found.
+          const empty = ThreadPool.module<{ readonly run: () => number }>(
+            `data:text/javascript,throw ${thrown}//module.ts`
+          )
+          const error = yield* taskFailed(empty.run())
+          expect([error.className, error.reason, error.cause]).toEqual([`${thrown}`, `${thrown}`, thrown])
+        }).pipe(over(layer))
+      )
+    }
+
     it.live("a module that is not there, or imports what is not there, fails the call and names it", () =>
       Effect.gen(function* () {
         const missing = ThreadPool.module<{ run: () => number }>(moduleUrl("no-such-thing"))

@@ -8,7 +8,10 @@ import { Call, RemoteFunction } from "../src/internal/call.ts"
 import { Cell, cellOf, FromThread, Status, ToThread } from "../src/internal/protocol.ts"
 import { type Owner, Thread } from "../src/internal/thread.ts"
 import { Cells, eventually, faulty, within } from "./faults-kit.ts"
-import { failureOf, overThreads, start } from "./kit.ts"
+import { failureOf, moduleUrl, overThreads, start } from "./kit.ts"
+import type * as Effects from "./modules/effects.ts"
+
+const effects = ThreadPool.module<typeof Effects>(moduleUrl("effects"))
 
 // -----------------------------------------------------------------------------
 // A thread, as the pool sees it
@@ -236,6 +239,23 @@ describe("recycle.tasks", () => {
 })
 
 describe("a drain that waits for a task", () => {
+  it.live("keeps calls on objects until it has ended, when the objects have gone", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const thing = yield* ThreadPool.proxy(faulty, "Thing", [cells.shared])
+      const long = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(0)
+      const drained = yield* start(ThreadPool.drain)
+      const late = yield* start(Effect.exit(thing.thread()))
+      expect(yield* ThreadPool.stats).toMatchObject({ pending: 1, running: 1 })
+      cells.raise(1)
+      yield* within("the drain", Fiber.join(drained))
+      const error = yield* failureOf(yield* within("the late call", Fiber.join(late)))
+      expect(error).toMatchObject({ _tag: "StaleRemote", reason: "threadEnded" })
+      yield* Fiber.join(long)
+    }).pipe(overThreads())
+  )
+
   it.live("holds up no Stream that was open before, and no scope that lets go of an object", () =>
     Effect.gen(function* () {
       const cells = new Cells()
@@ -267,5 +287,83 @@ describe("a drain that waits for a task", () => {
       yield* within("the drain", Fiber.join(drained))
       yield* Fiber.join(long)
     }).pipe(overThreads({ size: 2 }))
+  )
+})
+
+// -----------------------------------------------------------------------------
+// The line
+// -----------------------------------------------------------------------------
+
+describe("maxQueue", () => {
+  it.live("0: a thread that only an object keeps takes the next call", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const thing = yield* ThreadPool.proxy(faulty, "Thing", [cells.shared])
+      expect(yield* faulty.thread()).toBe(yield* thing.thread())
+    }).pipe(overThreads({ maxQueue: 0 }))
+  )
+
+  it.live("does not count calls that come together and can be sent at once", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      // The thread is up, and lent.
+      const first = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(0)
+      const others = yield* Effect.forEach(Array.from({ length: 9 }), () =>
+        start(faulty.wait(cells.shared, 0, 1))
+      )
+      yield* cells.raised(0, 10)
+      cells.raise(1)
+      yield* Effect.forEach([first, ...others], Fiber.join)
+    }).pipe(overThreads({ maxQueue: 1, concurrency: 10 }))
+  )
+})
+
+// -----------------------------------------------------------------------------
+// Ends of calls
+// -----------------------------------------------------------------------------
+
+describe("a task that interrupts itself", () => {
+  it.live("counts as interrupted", () =>
+    Effect.gen(function* () {
+      yield* Effect.exit(effects.interruptItself())
+      expect(yield* ThreadPool.stats).toMatchObject({ interrupted: 1, failed: 0, succeeded: 0 })
+    }).pipe(overThreads())
+  )
+})
+
+describe("a patient call", () => {
+  it.live("has no taskTimeout", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const patient = yield* start(ThreadPool.patient(faulty.wait(cells.shared, 0, 1)))
+      yield* cells.raised(0)
+      // This one began later, and has come to its limit.
+      expect(yield* failureOf(faulty.wait(cells.shared, 0, 1))).toMatchObject({ _tag: "TaskTimeout" })
+      cells.raise(1)
+      expect(yield* within("the patient call", Fiber.join(patient))).toBeGreaterThan(0)
+    }).pipe(overThreads({ concurrency: 2, taskTimeout: 50 }))
+  )
+
+  it.live("that nobody waits for any more does not have its thread stopped", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const patient = yield* start(ThreadPool.patient(faulty.wait(cells.shared, 0, 1)))
+      yield* cells.raised(0)
+      const [home] = (yield* ThreadPool.stats).threads.filter(({ running }) => running === 1)
+      const other = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(0, 2)
+      yield* Fiber.interrupt(patient)
+      // Told to stop later than the patient one, in the other thread, which is stopped.
+      yield* Fiber.interrupt(other)
+      yield* eventually(
+        "the other thread has been stopped",
+        Effect.map(ThreadPool.stats, ({ killed }) => killed > 0)
+      )
+      const { killed, threads } = yield* ThreadPool.stats
+      expect(killed).toBe(1)
+      expect(threads.map(({ thread }) => thread)).toContain(home!.thread)
+      cells.raise(1)
+    }).pipe(overThreads({ size: 2, killGrace: 50 }))
   )
 })

@@ -750,6 +750,41 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between an object that is on its way and a caller that gives up, at any step: nobody keeps it", async () => {
+    for (let steps = 0, ended = false; !ended; steps++) {
+      globalThis.workshop = new Workshop()
+      const bench = await new Bench(3).open({ size: 1 })
+      const scope = Scope.makeUnsafe()
+      const thing: any = await bench.run(Scope.provide(proxied("x", { autowrap: ["Thing"] }), scope))
+      const caller = bench.fork(thing.asyncFriend() as Effect.Effect<unknown>)
+      for (let done = 0; done < steps; done++) await bench.world.step()
+      ended = caller.pollUnsafe() !== undefined
+      caller.interruptUnsafe()
+      await bench.rest()
+      await bench.run(Scope.close(scope, Exit.void))
+      // Who got it has it.
+      if (!ended) await bench.checkRest()
+      await bench.close()
+    }
+  })
+
+  it("between an object that waits for a thread of its own and other calls: these go on", async () => {
+    const bench = await new Bench().open({ min: 1, max: 2 })
+    const first = await held(bench, "x")
+    bench.platform.starts = "held"
+    const second = bench.fork(Effect.scoped(Effect.flatMap(proxied("y"), (thing) => thing.name())))
+    const other = await bench.start(double(1))
+    expect(succeeded(other)).toBe(2)
+    expect(second.pollUnsafe()).toBeUndefined()
+    bench.platform.up.find(({ isStill }) => isStill)!.stand(false)
+    await bench.rest()
+    expect(succeeded(second)).toBe("y")
+    first.fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("between two who get the same object: one that gives up, at any step, takes nothing from the other", async () => {
     for (let steps = 0, ended = false; !ended; steps++) {
       globalThis.workshop = new Workshop()

@@ -75,7 +75,8 @@ const importAny = (url: string): Promise<Record<string, unknown>> =>
 
 /** Whether it is this module that was not found, or that Node does not compile; and not one that it imports. */
 const isNotThere = (error: unknown, url: string): boolean => {
-  const { code, url: missing } = error as { readonly code?: string; readonly url?: string }
+  // A module may throw anything, nothing included.
+  const { code, url: missing } = (error ?? {}) as { readonly code?: string; readonly url?: string }
   return (
     (code === "ERR_MODULE_NOT_FOUND" && missing === url) ||
     code === "ERR_UNSUPPORTED_NODE_MODULES_TYPE_STRIPPING"
