@@ -750,24 +750,6 @@ describe("a race", () => {
     await bench.close()
   })
 
-  it("between an object that is on its way and a caller that gives up, at any step: nobody keeps it", async () => {
-    for (let steps = 0, ended = false; !ended; steps++) {
-      globalThis.workshop = new Workshop()
-      const bench = await new Bench(3).open({ size: 1 })
-      const scope = Scope.makeUnsafe()
-      const thing: any = await bench.run(Scope.provide(proxied("x", { autowrap: ["Thing"] }), scope))
-      const caller = bench.fork(thing.asyncFriend() as Effect.Effect<unknown>)
-      for (let done = 0; done < steps; done++) await bench.world.step()
-      ended = caller.pollUnsafe() !== undefined
-      caller.interruptUnsafe()
-      await bench.rest()
-      await bench.run(Scope.close(scope, Exit.void))
-      // Who got it has it.
-      if (!ended) await bench.checkRest()
-      await bench.close()
-    }
-  })
-
   it("between an object that waits for a thread of its own and other calls: these go on", async () => {
     const bench = await new Bench().open({ min: 1, max: 2 })
     const first = await held(bench, "x")
@@ -899,6 +881,22 @@ describe("a race", () => {
     expect(globalThis.workshop.begun).toEqual(["a", ...ids])
     expect((await bench.stats()).moved).toBe(5)
     globalThis.workshop.waiting.clear()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("of a thread's end and what moved to it: the call is told that it was not begun, and is not sent again", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    const [thread] = bench.platform.up
+    thread!.stand(true)
+    const data = new Uint8Array(8)
+    const call = await bench.start(
+      ThreadPool.execute((bytes: Uint8Array) => bytes.length, ThreadPool.move(data))
+    )
+    expect(data.byteLength).toBe(0)
+    thread!.exit()
+    await bench.rest()
+    expect(failed(call)).toMatchObject({ _tag: "ThreadCrashed", started: false })
     await bench.checkRest()
     await bench.close()
   })
@@ -1246,6 +1244,26 @@ describe("a race", () => {
     expect(await bench.run(all)).toEqual(["x", "x", "x", "x", "x", 2, 4])
     expect(thread!.state).toBe("gone")
     expect(await bench.run(double(3))).toBe(6)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between an object that keeps a thread that is to be replaced, and a new size: other calls go elsewhere", async () => {
+    const bench = await new Bench().open({ min: 1, max: 2 })
+    const { fiber, thing } = await held(bench, "x")
+    await bench.run(bench.core.recycle())
+    // The first goes on for want of any other, until that is up.
+    expect(await bench.run(double(1))).toBe(2)
+    await bench.run(ThreadPool.resize({ min: 1, max: 2 }))
+    expect(await bench.run(double(2))).toBe(4)
+    expect(await bench.run(thing.name())).toBe("x")
+    const { threads } = await bench.stats()
+    expect(threads.map(({ ended, state, thread }) => [thread, ended, state])).toEqual([
+      [1, 3, "retiring"],
+      [2, 1, "idle"]
+    ])
+    fiber.interruptUnsafe()
+    await bench.rest()
     await bench.checkRest()
     await bench.close()
   })
