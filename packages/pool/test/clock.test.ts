@@ -1,7 +1,7 @@
 /**
  * By which clock times are told, and that they are those of the moment: what users run in the middle of a step takes time.
  */
-import { Pool } from "@cenote/pool"
+import { Pool, PoolRegistry } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
 import { Clock, Effect, Option, type Scope } from "effect"
 import { TestClock } from "effect/testing"
@@ -200,6 +200,37 @@ describe("the line of a pool that resumes", () => {
         yield* settle
         expect(listener.of("Borrowed").map((event) => event.waited)).toEqual([5, 0])
       })
+  )
+})
+
+describe("a recorder that takes its time", () => {
+  it.effect("is no wait of those who come meanwhile, and their loans begin after it", () =>
+    Effect.gen(function* () {
+      const own = yield* machine
+      const pool = yield* own.around(
+        Pool.make({ name: "p", acquire: new Things().acquire, size: 2, closeTimeout: 0 })
+      )
+      const kept = yield* Pool.acquire(pool)
+      const first = yield* borrow(pool)
+      yield* borrow(pool)
+      const listener = yield* listen(pool)
+      let served = 0
+      const [entry] = yield* PoolRegistry.entries
+      yield* entry!.record({
+        waited: () => {
+          if (++served > 1) return
+          own.spend(50)
+          Effect.runFork(Pool.use(pool, () => Effect.never))
+          Effect.runSync(Pool.release(pool, kept))
+        },
+        used: () => {},
+        told: () => {}
+      })
+      own.spend(5)
+      yield* first.giveBack
+      expect(listener.of("Borrowed").map((event) => event.waited)).toEqual([5, 0])
+      expect((yield* Pool.leases(pool)).map((lease) => lease.held)).toEqual([50, 0])
+    }).pipe(Effect.provide(PoolRegistry.layer))
   )
 })
 

@@ -324,19 +324,17 @@ export class Core<A, E> {
     }
   }
 
-  /** A finalizer or a validation takes time, and may do anything: whatever counts is looked at anew after each. */
+  /** Whatever users have run by each step takes time, and may do anything: all that counts is looked at anew. */
   private lendFromShelf(now: number): void {
     let slot: Slot<A> | undefined
-    while (!this.suspended && this.line.head !== undefined && (slot = this.shelf.next) !== undefined) {
+    for (; !this.suspended && this.line.head !== undefined; now = 0) {
+      if ((slot = this.shelf.next) === undefined) return
       if (now === 0) now = this.work.now()
-      if (this.closeExpired(slot, now)) now = 0
-      else if (!this.isStale(slot, now)) this.serveHead(slot, now)
+      if (this.closeExpired(slot, now)) continue
+      if (!this.isStale(slot, now)) this.serveHead(slot, now)
       // One validation for each that waits, beside what is being created: the first to end serves.
-      else if (this.validating >= this.demand()) return
-      else {
-        this.validate(slot, this.nthUnserved(this.validating))
-        now = 0
-      }
+      else if (this.validating < this.demand()) this.validate(slot, this.nthUnserved(this.validating))
+      else return
     }
   }
 
