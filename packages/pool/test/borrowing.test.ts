@@ -366,6 +366,53 @@ describe("tryUse", () => {
   )
 })
 
+describe("a resource that does not equal itself", () => {
+  it.effect("is found all the same: NaN is given back, invalidated and closed", () =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: Effect.succeed(Number.NaN), max: 2 })
+      const [one, other] = [yield* Pool.acquire(pool), yield* Pool.acquire(pool)]
+      yield* Pool.invalidate(pool, one)
+      yield* Pool.release(pool, other)
+      yield* Pool.release(pool, one)
+      expect((yield* Effect.flip(Pool.release(pool, one)))._tag).toBe("NotLeased")
+      expect(yield* Pool.stats(pool)).toMatchObject({ size: 1, idle: 1, destroyed: 1 })
+    })
+  )
+})
+
+describe("thousands of interruptions in one tick", () => {
+  it.effect("of those who wait and of those who hold lose nothing, and whoever is left is served", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      const pool = yield* Pool.make({
+        acquire: things.acquire,
+        max: 3,
+        concurrency: 2,
+        acquireTimeout: "1 minute"
+      })
+      const all = yield* Effect.replicateEffect(
+        Effect.forkScoped(
+          Pool.use(pool, () => Effect.never),
+          { startImmediately: true }
+        ),
+        5_000
+      )
+      const last = yield* borrow(pool)
+      expect(yield* Pool.stats(pool)).toMatchObject({ used: 3, pending: 4_995 })
+      // From both ends and the middle: those served on the way are interrupted before they wake.
+      const order = all.toSorted((a, b) => ((a.id * 7919) % 5_003) - ((b.id * 7919) % 5_003))
+      yield* Effect.sync(() => {
+        for (const fiber of order) fiber.interruptUnsafe()
+      })
+      expect(yield* Pool.stats(pool)).toMatchObject({ size: 3, used: 1, idle: 2, pending: 0 })
+      yield* settle
+      expect(last.state).toBe("holding")
+      yield* last.giveBack
+      expect(yield* Pool.stats(pool)).toMatchObject({ size: 3, idle: 3, used: 0, created: 3, timeouts: 0 })
+    })
+  )
+})
+
 describe("invalidate", () => {
   it.effect("closes at once what is at rest", () =>
     Effect.gen(function* () {
