@@ -8,7 +8,7 @@ import { Call, RemoteFunction } from "../src/internal/call.ts"
 import { Cell, cellOf, FromThread, Status, ToThread } from "../src/internal/protocol.ts"
 import { type Owner, Thread } from "../src/internal/thread.ts"
 import { Cells, eventually, faulty, within } from "./faults-kit.ts"
-import { failureOf, moduleUrl, overThreads, start } from "./kit.ts"
+import { failureOf, logged, moduleUrl, overThreads, start } from "./kit.ts"
 import type * as Effects from "./modules/effects.ts"
 
 const effects = ThreadPool.module<typeof Effects>(moduleUrl("effects"))
@@ -330,6 +330,22 @@ describe("a task that interrupts itself", () => {
       expect(yield* ThreadPool.stats).toMatchObject({ interrupted: 1, failed: 0, succeeded: 0 })
     }).pipe(overThreads())
   )
+})
+
+describe("a disposal", () => {
+  it.live("has killGrace, and no taskTimeout", () => {
+    const log = logged()
+    return Effect.gen(function* () {
+      const cells = new Cells()
+      yield* within("the scope", Effect.scoped(ThreadPool.proxy(faulty, "Clinging", [cells.shared])))
+      expect(log.lines.map(({ text }) => text)).toEqual([
+        "an object in thread 1 was not disposed of within 1500 ms"
+      ])
+    }).pipe(
+      overThreads({ preload: [moduleUrl("faulty")], taskTimeout: 500, killGrace: 1_500 }),
+      Effect.provide(log.layer)
+    )
+  })
 })
 
 describe("a patient call", () => {
