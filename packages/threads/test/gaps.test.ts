@@ -332,6 +332,35 @@ describe("a task that interrupts itself", () => {
   )
 })
 
+describe("a thenable that goes on after it has given something", () => {
+  it.live("ends no other call", () =>
+    Effect.gen(function* () {
+      const cells = new Cells()
+      const twice = ThreadPool.execute(
+        (cells: Int32Array) => ({
+          // oxlint-disable-next-line unicorn/no-thenable -- that is what it is about
+          then(give: (value: string) => void) {
+            give("first")
+            const timer = setInterval(() => {
+              if (Atomics.load(cells, 0) === 0) return
+              clearInterval(timer)
+              give("second")
+              Atomics.add(cells, 2, 1)
+            }, 1)
+          }
+        }),
+        cells.shared
+      )
+      expect(yield* twice).toBe("first")
+      // In its place in the thread.
+      const next = yield* start(faulty.wait(cells.shared, 0, 1))
+      yield* cells.raised(2)
+      cells.raise(1)
+      expect(yield* within("the next call", Fiber.join(next))).toBe(1)
+    }).pipe(overThreads())
+  )
+})
+
 describe("a disposal", () => {
   it.live("has killGrace, and no taskTimeout", () => {
     const log = logged()
