@@ -37,7 +37,7 @@ import type { ServeError } from "effect/http/HttpServerError"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
-import { randomBytes, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import { createServer } from "node:http"
 import { hostsFor, isLoopback } from "./internal/access.ts"
 import { app } from "./internal/app.ts"
@@ -130,7 +130,7 @@ export const make = Effect.fnUntraced(function* (options: Options = {}) {
   const respond = app({
     hub,
     readOnly,
-    rules: { token, session: randomBytes(32).toString("hex"), hosts: hostsFor(host) },
+    rules: { token, hosts: hostsFor(host) },
     asset
   })
   yield* Effect.uninterruptible(

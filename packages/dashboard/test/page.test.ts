@@ -258,7 +258,8 @@ describePage("an action", () => {
     await run(hold(pool, "GET /orders"))
     const stats = () => run(Pool.stats(pool))
     await soon(async () => (await stats()).idle).toBe(2)
-    await openPool(page, "app/Db")
+    // By the mouse, for once.
+    await rowOf(page, "app/Db").getByRole("link", { name: "app/Db" }).click()
     await shows(page.locator(".strip"), "in use 1 / 3")
     const press = (name: string) => page.getByRole("button", { name, exact: true }).click()
     const dialog = page.getByRole("dialog")

@@ -28,35 +28,44 @@ describePage("who may see and act", () => {
   })
 
   test(
-    "the token is asked for again when the program was restarted",
+    "the token is asked for once, and again when the program was restarted with another",
     { at: null },
     async ({ page, run, troubles }) => {
       const registry = PoolRegistry.makeUnsafe()
       const within = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
         Effect.provideService(effect, PoolRegistry.PoolRegistry, registry)
       const first = await run(Scope.make())
-      const options = { token: "sesame", pace: "50 millis" } as const
-      const { url } = await run(Scope.provide(within(Dashboard.make({ port: 0, ...options })), first))
+      const start = (port: number, token: string, scope: Scope.Scope) =>
+        run(Scope.provide(within(Dashboard.make({ port, token, pace: "50 millis" })), scope))
+      const { url } = await start(0, "sesame", first)
       const pool = await run(within(Pool.make({ name: "app/Db", acquire, max: 2 })))
       await page.goto(`${url}/#/pool/app%2FDb`)
-      const enter = async () => {
+      const enter = async (text: string) => {
         const token = page.getByLabel("Token")
-        await token.fill("sesame")
+        await token.fill(text)
         await token.press("Enter")
         // The pool that was asked for, and not just the page.
         await shows(page.getByRole("heading", { level: 1 }), "app/Db")
         await shows(page.locator("#connection"), "Live")
       }
-      await enter()
+      await enter("sesame")
       // Another page is paused meanwhile, and stays so.
       const frozen = await page.context().newPage()
       await frozen.goto(page.url())
       await frozen.getByRole("button", { name: "Pause" }).click()
+      const port = Number(new URL(url).port)
       await run(Scope.close(first, Exit.void))
       await shows(page.locator("#connection"), "Connection lost")
-      await run(within(Dashboard.make({ port: Number(new URL(url).port), ...options })))
+      const second = await run(Scope.make())
+      await start(port, "sesame", second)
       await shows(frozen.locator("#connection"), /^Paused at .* started anew since$/)
-      await enter()
+      await shows(page.locator("#connection"), "Live")
+      await shows(page.getByRole("heading", { level: 1 }), "app/Db")
+
+      await run(Scope.close(second, Exit.void))
+      await shows(page.locator("#connection"), "Connection lost")
+      await start(port, "open sesame", await run(Effect.scope))
+      await enter("open sesame")
       await run(hold(pool, "GET /orders"))
       await shows(page.locator(".strip"), "in use 1 / 2")
       await frozen.getByRole("button", { name: "Go on" }).click()

@@ -5,10 +5,24 @@ import { Dashboard } from "@cenote/dashboard"
 import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { NodeThreads, ThreadPool } from "@cenote/threads"
 import { describe, expect, it } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Layer, Option, Schedule, Scope, Stream, Tracer } from "effect"
+import {
+  Cause,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Option,
+  Redacted,
+  Schedule,
+  Scope,
+  Stream,
+  Tracer
+} from "effect"
 import { lookup } from "node:dns/promises"
 import { request } from "node:http"
 import { connect } from "node:net"
+import { cookieFor, isAllowed } from "../src/internal/access.ts"
 import type { Whole } from "../src/internal/protocol.ts"
 import { type Told, watch } from "./kit.ts"
 
@@ -17,6 +31,9 @@ const url = Effect.map(Dashboard.Dashboard, (_) => _.url)
 /** A dashboard on a free port, with a registry of its own. */
 const over = (options: Dashboard.Options = {}) =>
   Layer.provideMerge(Dashboard.layer({ port: 0, pace: "50 millis", ...options }), PoolRegistry.layer)
+
+const on = <A>(options: Dashboard.Options, effect: Effect.Effect<A, unknown, Dashboard.Dashboard>) =>
+  Effect.provide(effect, over(options))
 
 const test = (
   name: string,
@@ -41,7 +58,8 @@ const ask = (
 ): Effect.Effect<Said, never, Dashboard.Dashboard> =>
   Effect.flatMap(url, (url) =>
     Effect.callback<Said>((resume) => {
-      const sent = request(url, { method, headers, path }, (response) => {
+      // Each on a connection of its own: the next may be for another server at the same port.
+      const sent = request(url, { agent: false, method, headers, path }, (response) => {
         let text = ""
         response.setEncoding("utf8")
         response.on("data", (chunk: string) => (text += chunk))
@@ -691,29 +709,59 @@ describe("who may", () => {
     { token: "s3cret" }
   )
 
-  it.live("a cookie is worth nothing to another dashboard of the same token, nor after a restart", () =>
-    Effect.gen(function* () {
-      const cookieOf = Effect.map(
-        ask("/?token=s3cret"),
-        ({ headers }) => headers["set-cookie"]![0]!.split(";")[0]!
-      )
-      const statusWith = (cookie: string) =>
-        Effect.map(ask("/api/stream", { method: "HEAD", headers: { cookie } }), (_) => _.status)
-      const statuses = (theirs: string) =>
-        Effect.gen(function* () {
-          const own = yield* cookieOf
-          const [name] = own.split("=")
-          const [, value] = theirs.split("=")
-          return { own, statuses: [yield* statusWith(own), yield* statusWith(`${name}=${value}`)] }
-        }).pipe(Effect.provide(over({ token: "s3cret" })))
-      const first = yield* statuses("none=none")
-      const second = yield* statuses(first.own)
-      expect([first.statuses, second.statuses]).toEqual([
-        [200, 401],
-        [200, 401]
-      ])
-    }).pipe(Effect.scoped)
+  it.live(
+    "a cookie is good after a restart, and worth nothing at another port, with another token or until later than it says",
+    () =>
+      Effect.gen(function* () {
+        const cookieOf = Effect.map(
+          ask("/?token=s3cret"),
+          ({ headers }) => headers["set-cookie"]![0]!.split(";")[0]!
+        )
+        const statusOf = (cookie: string) =>
+          Effect.map(ask("/api/stream", { method: "HEAD", headers: { cookie } }), (_) => _.status)
+        const { cookie, port } = yield* on(
+          { token: "s3cret" },
+          Effect.zipWith(cookieOf, url, (cookie, url) => ({ cookie, port: Number(new URL(url).port) }))
+        )
+        const [name = "", value = ""] = cookie.split("=")
+        const [until = "", seal = ""] = value.split(".")
+        expect(Math.abs(Number(until) - Date.now() - 30 * 24 * 3_600_000)).toBeLessThan(600_000)
+        yield* on(
+          { port, token: "s3cret" },
+          Effect.gen(function* () {
+            expect(yield* statusOf(cookie)).toBe(200)
+            for (const forged of [
+              `${Number(until) + 1}.${seal}`,
+              `.${seal}`,
+              `NaN.${seal}`,
+              seal,
+              until,
+              `${until}.`
+            ])
+              expect([forged, yield* statusOf(`${name}=${forged}`)]).toEqual([forged, 401])
+          })
+        )
+        expect(yield* on({ port, token: "other" }, statusOf(cookie))).toBe(401)
+        yield* on(
+          { token: "s3cret" },
+          Effect.gen(function* () {
+            const [here = ""] = (yield* cookieOf).split("=")
+            expect(here).not.toBe(name)
+            expect(yield* statusOf(`${here}=${value}`)).toBe(401)
+          })
+        )
+      }).pipe(Effect.scoped)
   )
+
+  it("a cookie is not for ever", () => {
+    const token = Redacted.make("s3cret")
+    const rules = { token, hosts: undefined }
+    const asked = { at: 1_000, method: "GET", headers: { host: "localhost:1" }, cookies: {} }
+    const [name, value] = cookieFor(asked, token)
+    const later = (days: number) =>
+      isAllowed({ ...asked, at: 1_000 + days * 24 * 3_600_000, cookies: { [name]: value } }, rules)
+    expect([0, 29.99, 30, 31].map(later)).toEqual([true, true, false, false])
+  })
 
   it.live("no trace tells the token, or has anything of who watches", () =>
     Effect.gen(function* () {

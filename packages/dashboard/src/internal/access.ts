@@ -1,18 +1,17 @@
 // Who may see the page and act: see the README, "Who may look, and who may act".
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import { createHash, timingSafeEqual } from "node:crypto"
+import { createHash, createHmac, timingSafeEqual } from "node:crypto"
 
 export interface Rules {
   readonly token: Redacted.Redacted | undefined
-  /** The cookie of whoever has given the token: made at the start, and so worth nothing elsewhere, nor after a restart. */
-  readonly session: string
   /** Names by which this server may be called; `undefined` where any is right. */
   readonly hosts: ReadonlySet<string> | undefined
 }
 
-/** What is read of a request. */
+/** What is read of a request, and when it came, in milliseconds since the epoch. */
 export interface Asked {
+  readonly at: number
   readonly method: string
   readonly headers: Readonly<Record<string, string | undefined>>
   readonly cookies: Readonly<Record<string, string | undefined>>
@@ -63,20 +62,38 @@ export const refuseForm = ({ headers }: Asked): Refusal | undefined =>
     : { status: 415, error: "an action is asked for with content-type application/json" }
 
 /** Whether a request has the token, if there is one. */
-export const isAllowed = ({ cookies, headers }: Asked, { session, token }: Rules): boolean => {
+export const isAllowed = (asked: Asked, { token }: Rules): boolean => {
   if (token === undefined) return true
-  const [, given] = /^Bearer (.+)$/i.exec(headers["authorization"] ?? "") ?? []
+  const [, given] = /^Bearer (.+)$/i.exec(asked.headers["authorization"] ?? "") ?? []
   if (given !== undefined) return isToken(given, token)
-  const cookie = cookies[cookieName(headers["host"])]
-  return cookie !== undefined && isSame(cookie, session)
+  const cookie = asked.cookies[cookieName(asked)]
+  const until = Number(cookie?.split(".")[0])
+  return cookie !== undefined && until > asked.at && isSame(cookie, sealed(asked, token, until))
 }
 
 export const isToken = (given: string, token: Redacted.Redacted): boolean =>
   isSame(given, Redacted.value(token))
 
+/**
+ * What a browser shows that has given the token: not the token, good at this port alone and for a while, also when the program is
+ * started anew.
+ */
+export const cookieFor = (asked: Asked, token: Redacted.Redacted): readonly [name: string, value: string] => [
+  cookieName(asked),
+  sealed(asked, token, asked.at + remembered)
+]
+
+/** For how long a browser need not be asked again, in milliseconds: 30 days. */
+const remembered = 30 * 24 * 3_600_000
+
+const sealed = (asked: Asked, token: Redacted.Redacted, until: number): string => {
+  const seal = createHmac("sha256", Redacted.value(token)).update(`${cookieName(asked)} until ${until}`)
+  return `${until}.${seal.digest("base64url")}`
+}
+
 /** Its own for each port: a browser tells the cookies of a machine to all servers there. */
-export const cookieName = (host: string | undefined): string => {
-  const [, port] = /:(\d+)$/.exec(host ?? "") ?? []
+const cookieName = ({ headers }: Asked): string => {
+  const [, port] = /:(\d+)$/.exec(headers["host"] ?? "") ?? []
   return port === undefined ? "cenote" : `cenote-${port}`
 }
 

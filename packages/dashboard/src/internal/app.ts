@@ -1,13 +1,15 @@
 // What the server answers to each request.
 import type { PoolRegistry } from "@cenote/pool"
 import * as ByteSize from "effect/ByteSize"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { MaxBodySize } from "effect/http/HttpIncomingMessage"
 import * as HttpServerRequest from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
+import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { type Asked, cookieName, isAllowed, isToken, refuseForm, refuseOrigin, type Rules } from "./access.ts"
+import { type Asked, cookieFor, isAllowed, isToken, refuseForm, refuseOrigin, type Rules } from "./access.ts"
 import { act, error, type Reply } from "./actions.ts"
 import type { Asset } from "./assets.ts"
 import { type Hub, type Message, mostViewers } from "./hub.ts"
@@ -33,7 +35,8 @@ const policy = [
   "frame-ancestors 'none'"
 ].join("; ")
 
-const headers = {
+/** What all answers have. */
+const always = {
   "cache-control": "no-store",
   "content-security-policy": policy,
   // Told to none but this server. With "no-referrer" the form for the token would come from the origin "null".
@@ -54,14 +57,15 @@ export const app = (it: App): Effect.Effect<Response, never, HttpServerRequest.H
       Option.liftThrowable((_: string) => new URL(_, "http://here"))(request.url)
     )
     if (url === undefined) return answer(error(400, "this is not an address"))
-    const asked: Asked = { method: request.method, headers: request.headers, cookies: request.cookies }
+    const { cookies, headers, method } = request
+    const asked: Asked = { at: yield* Clock.currentTimeMillis, method, headers, cookies }
     const refusal = refuseOrigin(asked, it.rules)
     if (refusal !== undefined) return answer(error(refusal.status, refusal.error))
     const { token } = it.rules
     if (token !== undefined) {
       const given = yield* tokenGiven(request, url)
       if (given !== undefined) {
-        if (isToken(given, token)) return welcome(asked, it.rules)
+        if (isToken(given, token)) return welcome(asked, token)
         yield* Effect.sleep(penalty)
         return askForToken("That is not the token.")
       }
@@ -74,7 +78,7 @@ export const app = (it: App): Effect.Effect<Response, never, HttpServerRequest.H
       }
     }
     return yield* route(it, request, url, asked)
-  }).pipe(Effect.map((response) => HttpServerResponse.setHeaders(response, headers)))
+  }).pipe(Effect.map((response) => HttpServerResponse.setHeaders(response, always)))
 
 const route = (
   it: App,
@@ -161,11 +165,10 @@ const tokenGiven = (
 }
 
 /** Remembers the token in the browser, and takes it out of the address. */
-const welcome = ({ headers }: Asked, { session }: Rules): Response =>
+const welcome = (asked: Asked, token: Redacted.Redacted): Response =>
   HttpServerResponse.setCookieUnsafe(
     HttpServerResponse.redirect("/", { status: 303 }),
-    cookieName(headers["host"]),
-    session,
+    ...cookieFor(asked, token),
     {
       httpOnly: true,
       path: "/",
