@@ -535,7 +535,8 @@ export const clear = <A, E>(self: Pool<A, E>): Effect.Effect<number> =>
 
 /**
  * Replaces everything that exists now, as after a change of credentials or a fail-over: what is idle is
- * closed at once, what is on loan or being created when it arrives.
+ * closed at once, what is on loan or being created when it arrives. If that fails to be created, no borrower
+ * hears of it: another is created.
  *
  * @category operations
  * @since 0.1.0

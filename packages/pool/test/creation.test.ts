@@ -359,3 +359,39 @@ describe("warmUp", () => {
     })
   )
 })
+
+describe("an attempt to create that was under way when all was recycled", () => {
+  it.effect("fails nobody: those in line get what is created after it", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      things.hold()
+      const pool = yield* Pool.make({ acquire: things.acquire, max: 2, createConcurrency: 2 })
+      const [first, second] = yield* borrowers(pool, 2)
+      yield* Pool.recycle(pool)
+      const third = yield* borrow(pool)
+      yield* things.refuse(1)
+      yield* things.refuse(2)
+      expect(states([first!, second!, third])).toEqual(["waiting", "waiting", "waiting"])
+      expect(things.attempts).toBe(4)
+      yield* things.finish(3)
+      // Those that were begun since fail as ever.
+      yield* things.refuse(4)
+      expect(states([first!, second!, third])).toEqual(["holding", "over", "waiting"])
+      expect(yield* second!.error).toBeInstanceOf(Refused)
+      expect(yield* Pool.stats(pool)).toMatchObject({ failures: 3, created: 1 })
+    })
+  )
+
+  it.effect("does not go on for ever where attempts themselves recycle the pool", () =>
+    Effect.gen(function* () {
+      const things = new Things()
+      let recycle: Effect.Effect<void> = Effect.void
+      things.plan = () => Effect.andThen(recycle, refused)
+      const pool = yield* Pool.make({ acquire: things.acquire, max: 3 })
+      recycle = Effect.suspend(() => Pool.recycle(pool))
+      const borrower = yield* borrow(pool)
+      expect(yield* borrower.error).toBeInstanceOf(Refused)
+      expect(things.attempts).toBe(101)
+    })
+  )
+})

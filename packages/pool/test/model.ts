@@ -287,7 +287,7 @@ export class Model {
     } else if (action === "create") {
       this.totals.failures++
       resource.phase = "closing"
-      this.failHead("CreateTimeout")
+      this.failHead(resource, "CreateTimeout")
       this.leaveBehind(resource, stubborn)
     } else {
       resource.pending = undefined
@@ -418,7 +418,7 @@ export class Model {
     if (outcome === "fail") {
       this.totals.failures++
       resource.phase = "closing"
-      this.failHead("CreateFailed")
+      this.failHead(resource, "CreateFailed")
       return this.gone(resource)
     }
     this.totals.created++
@@ -436,7 +436,9 @@ export class Model {
     if (this.line.length > 0 && !this.suspended) this.lend(resource, this.line.shift()!)
   }
 
-  private failHead(status: string): void {
+  private failHead(resource: Resource, status: string): void {
+    // What was recycled would have served nobody.
+    if (resource.condemned && this.line.length > 0) return
     const b = this.line.shift()
     if (b !== undefined) return this.end(b, status)
     this.refillAt = this.now + this.refillPause

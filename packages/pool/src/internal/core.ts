@@ -26,6 +26,9 @@ import { isOver, type Work } from "./work.ts"
 /** The pauses between attempts to get back to `min` after a failed one, unless a borrower asks first. */
 const refillPauses = { first: 100, most: 30_000 }
 
+/** Failures of what was recycled that a borrower is spared: so an attempt that itself recycles the pool is not repeated for ever. */
+const mostSpared = 100
+
 /** Counts all who ever joined a line: turns compare across pools, and never tie as readings of a clock do. */
 let tickets = 0
 
@@ -550,8 +553,10 @@ export class Core<A, E> {
 
   private onCreateFailed(slot: Slot<A>, cause: Cause.Cause<E | CreateTimeout>): void {
     const warmUps = this.warmUps.takeAll()
-    if (this.state === "open" && this.line.head !== undefined) {
-      this.fail(this.line.head, cause)
+    const { head } = this.line
+    if (this.state === "open" && head !== undefined) {
+      // One that was recycled would have served nobody, and its error may be of credentials that nobody goes by any more.
+      if (slot.condemned === undefined || head.spared++ >= mostSpared) this.fail(head, cause)
     } else if (this.state === "open") {
       this.refillAt = this.work.now() + this.refillPause
       this.refillPause = Math.min(this.refillPause * 2, refillPauses.most)

@@ -42,6 +42,8 @@ export class Lease<A, E> implements Linked<Lease<A, E>> {
   nextStep: Effect.Effect<any, any, any> | undefined = undefined
   /** Resources offered to it that failed validation. */
   failedChecks = 0
+  /** Failures to create that it did not get, since what was being created was not for it. */
+  spared = 0
   /** The span that it borrowed under. */
   span: AnySpan | undefined = undefined
   /** The loan that its fiber, or the one that forked it, had before. This and the next four: see deadlock.ts. */
