@@ -243,7 +243,7 @@ export class Core<A, E> {
 
   private giveBack(lease: Lease<A, E>): void {
     const slot = lease.slot!
-    // Nobody else needs to know when.
+    // Where nothing expires and nobody is told, the time is not looked up.
     const now = this.timed || this.events.noted ? this.work.now() : 0
     this.loans.remove(lease)
     lease.state = "done"
