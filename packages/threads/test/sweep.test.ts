@@ -11,7 +11,7 @@ import { WorkerError, WorkerReceiveError, WorkerSendError } from "effect/workers
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Host } from "../src/internal/host.ts"
 import type { Core } from "../src/internal/core.ts"
-import { moduleUrl } from "./kit.ts"
+import { collectGarbage, moduleUrl } from "./kit.ts"
 import { type Thing, Workshop } from "./modules/workshop.ts"
 
 // -----------------------------------------------------------------------------
@@ -673,11 +673,11 @@ const knownTasks = async (bench: Bench): Promise<void> => {
 }
 
 /** An object that lives until its fiber is interrupted. */
-const held = async (bench: Bench, id: string) => {
+const held = async (bench: Bench, id: string, options?: ThreadPool.ProxyOptions) => {
   let got: Remote.Remote<Thing> | undefined
   const fiber = await bench.start(
     Effect.scoped(
-      Effect.flatMap(proxied(id), (thing) => {
+      Effect.flatMap(proxied(id, options), (thing) => {
         got = thing
         return Effect.never
       })
@@ -1284,6 +1284,67 @@ describe("a race", () => {
     expect(await bench.run(double(3))).toBe(6)
     await bench.checkRest()
     expect((await bench.stats()).size).toBe(1)
+    await bench.close()
+  })
+
+  it("between threads that die young and one that ends calls: what died before does not count any more", async () => {
+    const bench = await new Bench().open({ size: 2 })
+    const task = await bench.start(later("a"))
+    const busy = bench.platform.up.find(({ has }) => has.tasks > 0)!
+    const dies = async (): Promise<void> => {
+      bench.platform.up.find((thread) => thread !== busy)!.exit()
+      await bench.rest()
+    }
+    await dies()
+    expect((await bench.stats()).size, "it is replaced at once").toBe(2)
+    await bench.endTasks()
+    expect(succeeded(task)).toBe("a")
+    await dies()
+    expect(bench.platform.up.length, "and so is the next").toBe(2)
+    // One more in a row, and there is a pause.
+    await dies()
+    expect(bench.platform.up.length).toBe(1)
+    await bench.world.advance(100)
+    expect(bench.platform.up.length).toBe(2)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("EV-88: between a drain and a call that waits for a thread to start: the call runs in it, and then the thread ends", async () => {
+    const bench = await new Bench().open({ min: 0, max: 1 })
+    bench.platform.starts = "held"
+    const call = await bench.start(double(1))
+    const [thread] = bench.platform.up
+    const drain = await bench.start(ThreadPool.drain)
+    thread!.stand(false)
+    await bench.rest()
+    expect(succeeded(call)).toBe(2)
+    succeeded(drain)
+    expect(thread!.state).toBe("gone")
+    expect(bench.platform.threads.length, "no other was started for it").toBe(1)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between an object that came twice and the garbage that its remote became: the thread keeps nothing of it", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    const { fiber, thing } = await held(bench, "x", { autowrap: ["Thing"] })
+    const [thread] = bench.platform.up
+    const twice = Effect.gen(function* () {
+      const first = yield* thing.asyncFriend()
+      expect(yield* thing.asyncFriend()).toBe(first)
+    })
+    await bench.run(twice)
+    expect(thread!.has.objects).toBe(2)
+    for (let left = 1000; thread!.has.objects > 1 && left > 0; left--) {
+      await Effect.runPromise(collectGarbage)
+      await bench.rest()
+    }
+    expect(thread!.has.objects).toBe(1)
+    expect(globalThis.workshop.disposed, "it is not the pool's").toEqual([])
+    fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
     await bench.close()
   })
 })
