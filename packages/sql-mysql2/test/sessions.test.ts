@@ -4,12 +4,24 @@ import { TestServers } from "@cenote/testing"
 import { expect, layer } from "@effect/vitest"
 import { Context, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect"
 import type * as Mysql from "mysql2"
-import { execFileSync } from "node:child_process"
+import { execFileSync, spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { busyWith, goneFrom, idOf, open, rows, text, watchEnd, within } from "./kit.ts"
+
+/** Fails if nothing on this machine makes certificates. */
+const opensslAvailable = Effect.suspend(() =>
+  spawnSync("openssl", ["version"]).status === 0
+    ? Effect.void
+    : Effect.fail(
+        new TestServers.ServerError({
+          reason: "Binaries",
+          message: "no openssl on this machine (Debian and Ubuntu: apt-get install openssl)"
+        })
+      )
+)
 
 /** A MariaDB of one's own that has a certificate, of nobody in particular. */
 class TlsServer extends Context.Service<TlsServer, TestServers.Settings>()("test/TlsServer") {
@@ -261,7 +273,9 @@ await TestServers.describeWith("sessions", [TestServers.MariaDb.sharedAvailable]
       })
     )
   })
+})
 
+await TestServers.describeWith("sessions over TLS", [TestServers.MariaDb.available, opensslAvailable], () => {
   layer(TlsServer.layer, { excludeTestServices: true })((it) => {
     for (const ssl of [undefined, { rejectUnauthorized: false }]) {
       const kind = ssl === undefined ? "plain" : "TLS"
