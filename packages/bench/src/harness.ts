@@ -6,6 +6,8 @@
  * is running. Here each round measures every contestant once, and contestants are compared within rounds.
  * A contestant also times itself, so that making fibers and filling a line stay out of the figure.
  */
+import { fork } from "node:child_process"
+import { once } from "node:events"
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { arch, cpus, platform } from "node:os"
 import { join } from "node:path"
@@ -295,6 +297,8 @@ const writeReport = (
 export interface Options {
   readonly quick: boolean
   readonly only: string | undefined
+  /** The one section that this process is to measure, for the process that started it: see {@link Benchmark.apart}. */
+  readonly section: string | undefined
 }
 
 const leave = (code: number, message: string): never => {
@@ -312,10 +316,15 @@ ${about}
   --only <text>   only the sections whose name contains the text; writes nothing`
   try {
     const { values } = parseArgs({
-      options: { quick: { type: "boolean" }, only: { type: "string" }, help: { type: "boolean" } }
+      options: {
+        quick: { type: "boolean" },
+        only: { type: "string" },
+        section: { type: "string" },
+        help: { type: "boolean" }
+      }
     })
     if (values.help === true) leave(0, usage)
-    return { quick: values.quick === true, only: values.only }
+    return { quick: values.quick === true, only: values.only, section: values.section }
   } catch (error) {
     return leave(1, `${(error as Error).message}\n\n${usage}`)
   }
@@ -355,9 +364,28 @@ const runGroup = (group: Group, quick: boolean): Effect.Effect<Section> =>
     })
   )
 
+/** Measures a group in a process of its own, which is this program once more. */
+const runApart = async (group: Group, quick: boolean): Promise<Section> => {
+  const program = fork(process.argv[1]!, ["--section", group.id, ...(quick ? ["--quick"] : [])])
+  const exited = once(program, "exit")
+  const [section] = await Promise.race([
+    once(program, "message"),
+    exited.then(([code, signal]) => {
+      throw new Error(`section ${group.id} ended with ${code ?? signal} before it had figures`)
+    })
+  ])
+  await exited
+  return section
+}
+
 export interface Benchmark {
   readonly name: string
   readonly title: string
+  /**
+   * Whether each section is measured in a process of its own: what V8 has learnt from one, about the shapes of objects and who calls
+   * whom, would else be part of the figures of the next.
+   */
+  readonly apart?: boolean
   /** What is measured, and against what: the report tells their versions. */
   readonly packages: ReadonlyArray<string>
   readonly groups: ReadonlyArray<Group>
@@ -366,8 +394,17 @@ export interface Benchmark {
 }
 
 /** Measures the groups that the options choose, prints what comes out, and writes the report of a full run. */
-export const runBenchmark = async ({ only, quick }: Options, benchmark: Benchmark): Promise<void> => {
-  const { groups } = benchmark
+export const runBenchmark = async (
+  { only, quick, section }: Options,
+  benchmark: Benchmark
+): Promise<void> => {
+  const { apart = false, groups } = benchmark
+  const asked = groups.find(({ id }) => id === section)
+  if (asked !== undefined) {
+    const figures = await Effect.runPromise(runGroup(asked, quick))
+    process.send?.(figures)
+    return process.disconnect()
+  }
   const text = (only ?? "").toLowerCase()
   const chosen = groups.filter(({ id, title }) => `${id} ${title}`.toLowerCase().includes(text))
   if (chosen.length === 0) {
@@ -378,7 +415,7 @@ export const runBenchmark = async ({ only, quick }: Options, benchmark: Benchmar
   }
   const sections: Array<Section> = []
   for (const group of chosen) {
-    const section = await Effect.runPromise(runGroup(group, quick))
+    const section = apart ? await runApart(group, quick) : await Effect.runPromise(runGroup(group, quick))
     console.log(`${showSection(section)}\n`)
     sections.push(section)
   }

@@ -298,6 +298,7 @@ const measures: Benchmark["measures"] = (row) => [
 await runBenchmark(options, {
   name: "pool",
   title: "Pools, side by side",
+  apart: true,
   packages: ["@cenote/pool", "async-sema", "effect", "generic-pool", "lightning-pool", "p-limit", "tarn"],
   groups,
   measures
