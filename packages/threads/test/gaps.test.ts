@@ -49,7 +49,7 @@ class Bench {
   }
 
   reply({ slot }: Call): void {
-    this.thread.receive([FromThread.done, slot, Status.ok, undefined, 0.01, 0.01], 0)
+    this.thread.receive([FromThread.done, slot, Status.ok, undefined, 0.01], 0)
   }
 }
 
@@ -324,12 +324,16 @@ describe("maxQueue", () => {
 // -----------------------------------------------------------------------------
 
 describe("a task that interrupts itself", () => {
-  it.live("counts as interrupted", () =>
-    Effect.gen(function* () {
+  it.live("counts as interrupted, and is not logged as one that failed", () => {
+    const log = logged()
+    return Effect.gen(function* () {
       yield* Effect.exit(effects.interruptItself())
       expect(yield* ThreadPool.stats).toMatchObject({ interrupted: 1, failed: 0, succeeded: 0 })
-    }).pipe(overThreads())
-  )
+      yield* failureOf(effects.find("nowhere"))
+      yield* eventually("a failure is logged", () => log.lines.length > 0)
+      expect(log.lines.map(({ text }) => text)).toEqual([expect.stringContaining("effects.ts#find")])
+    }).pipe(overThreads({ logFailures: true }), Effect.provide(log.layer))
+  })
 })
 
 describe("a thenable that goes on after it has given something", () => {

@@ -22,7 +22,7 @@ import {
   ToThread
 } from "../src/internal/protocol.ts"
 import { withNumbers } from "../src/internal/remotes.ts"
-import { type Owner, type Reply, Thread } from "../src/internal/thread.ts"
+import { type Owner, type Reply, type Sendable, Thread } from "../src/internal/thread.ts"
 import { encodeError } from "../src/internal/wire.ts"
 import { moduleUrl } from "./kit.ts"
 import { Workshop } from "./modules/workshop.ts"
@@ -305,6 +305,23 @@ describe("what moves", () => {
     expect(markMoved(5)).toBe(5)
     expect(takeMarks("text")).toEqual([])
   })
+
+  it("is searched for no longer than something is marked, also when that was marked twice", () => {
+    const bytes = new Uint8Array(4)
+    let read = 0
+    const watched = {
+      get inside() {
+        return ++read
+      }
+    }
+    markMoved(bytes)
+    markMoved(bytes)
+    expect(takeMarks(watched)).toEqual([])
+    expect(read).toBe(1)
+    expect(takeMarks(bytes)).toEqual([bytes.buffer])
+    expect(takeMarks(watched)).toEqual([])
+    expect(read).toBe(1)
+  })
 })
 
 describe("remotes in arguments", () => {
@@ -465,7 +482,7 @@ class Bench implements Owner {
     }
   }
 
-  sendable(call: Call) {
+  sendable(call: Call): Sendable {
     return withNumbers(call.args, () => undefined)
   }
 
@@ -486,7 +503,7 @@ class Bench implements Owner {
   }
 
   reply(slot: number, status: Status = Status.ok, value: unknown = undefined, ran = 0.01): void {
-    this.thread.receive([FromThread.done, slot, status, value, ran, ran], 1)
+    this.thread.receive([FromThread.done, slot, status, value, ran], 1)
   }
 
   get loads() {
@@ -666,6 +683,75 @@ describe("a thread, as the pool sees it", () => {
     thread.send(callOf({ target: short }), 1)
     expect(thread.unpinned).toBe(2)
     expect(thread.admits(callOf({ target: short }), 1)).toBe(true)
+  })
+
+  it("is sent short calls ahead for as long as it replies, however long it has been busy", () => {
+    const bench = new Bench(1)
+    const { thread } = bench
+    const short = functionOf(0.01)
+    let last = callOf({ target: short })
+    thread.send(last, 0)
+    for (let now = 1; now <= 100; now++) {
+      const next = callOf({ target: short })
+      expect(thread.admits(next, now)).toBe(true)
+      thread.send(next, now)
+      thread.receive([FromThread.done, last.slot, Status.ok, undefined, 0.01], now)
+      last = next
+    }
+    expect(thread.busySince).toBe(0)
+    expect(thread.admits(callOf({ target: short }), 200), "it has not replied for long").toBe(false)
+  })
+
+  it("is sent so many calls ahead at most, however short they are: another thread may come to rest", () => {
+    const { thread } = new Bench(1)
+    const instant = functionOf(0)
+    const next = callOf({ target: instant })
+    while (thread.admits(next, 0)) thread.send(callOf({ target: instant }), 0)
+    expect(thread.unpinned).toBeGreaterThan(1)
+    expect(thread.hasSlot).toBe(true)
+  })
+
+  it("has nothing ahead that could be taken back when that moves its arguments", () => {
+    const bench = new Bench(2)
+    const { thread } = bench
+    for (let i = 0; i < 2; i++) thread.send(callOf({ args: [markMoved(new Uint8Array(4))] }), 0)
+    expect(thread.hasAhead).toBe(false)
+    thread.send(callOf(), 0)
+    expect(thread.hasAhead).toBe(true)
+  })
+
+  it("has nothing ahead that could be taken back when a port has moved with it, also beside a remote", () => {
+    const remote = (): number => 0
+    for (const other of [undefined, remote]) {
+      const bench = new Bench(2)
+      const { thread } = bench
+      bench.sendable = ({ args }) => withNumbers(args, (value) => (value === remote ? 7 : undefined))
+      const ports = [new MessageChannel(), new MessageChannel()]
+      for (const { port1 } of ports) thread.send(callOf({ args: [{ port: port1, other }] }), 0)
+      thread.flush()
+      expect(bench.posted.length).toBe(2)
+      expect(thread.hasAhead).toBe(false)
+      for (const { port2 } of ports) port2.close()
+    }
+  })
+
+  it("is not sent functions where a platform would make nothing of them", () => {
+    const bench = new Bench(2)
+    const { thread } = bench
+    const posted: Array<unknown> = []
+    // As JSON does.
+    thread.channel = {
+      post: (message) => void posted.push(...JSON.parse(JSON.stringify(message))),
+      terminate: undefined
+    }
+    const [bad, good] = [callOf({ args: [() => 1] }), callOf({ args: ["good"] })]
+    for (const call of [bad, good]) thread.send(call, 0)
+    thread.flush()
+    expect(bench.turnedAway.map(([call, error]) => [call, String(error)])).toEqual([
+      [bad, "TypeError: functions cannot be sent"]
+    ])
+    expect(posted).toContain("good")
+    expect(bench.loads.inFlight).toBe(1)
   })
 
   it("weighs nothing when it has nothing, whatever was done with it", () => {
@@ -953,7 +1039,7 @@ class Desk {
       for (let i = 0; i < message.length;) {
         if (message[i] === FromThread.done) {
           told.push({ slot: message[i + 1], status: message[i + 2], value: message[i + 3] })
-          i += 6
+          i += 5
         } else i += message[i] === FromThread.log || message[i] === FromThread.span ? 3 : 2
       }
       return told

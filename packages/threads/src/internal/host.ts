@@ -47,8 +47,6 @@ export interface Call {
   readonly args: ReadonlyArray<unknown>
   readonly extra: Extra | undefined
   readonly known: KnownFunction | undefined
-  /** When it came, in milliseconds. */
-  readonly arrived: number
 }
 
 /** Given by a task that will end its call itself. */
@@ -122,7 +120,6 @@ export class Host {
 
   /** Takes a message, and begins what it can. Whoever calls it is to {@link flush} when there is no other message. */
   receive(message: ReadonlyArray<any>): void {
-    const arrived = this.environment.now()
     for (let i = 0; i < message.length;) {
       switch (message[i]) {
         case ToThread.call: {
@@ -132,8 +129,7 @@ export class Host {
             target: message[i + 2],
             extra: message[i + 3],
             args: message.slice(i + 5, end),
-            known: typeof message[i + 2] === "number" ? this.functions.get(message[i + 2]) : undefined,
-            arrived
+            known: typeof message[i + 2] === "number" ? this.functions.get(message[i + 2]) : undefined
           }
           if (typeof call.target === "object" && call.target.op !== "create") this.callObject(call)
           else this.waiting.push(call)
@@ -353,7 +349,7 @@ export class Host {
     this.active.delete(call.slot)
     this.replies.keepApart(value)
     const now = this.environment.now()
-    this.replies.done(call.slot, status, value, now - activity.began, now - call.arrived)
+    this.replies.done(call.slot, status, value, now - activity.began)
     if (moved.length > 0) this.replies.move(moved)
     if (object === undefined) this.running--
     else {
@@ -429,7 +425,7 @@ export class Host {
 
   /** Replies to a call that was not begun. */
   private turnAway(call: Call, status: Status): void {
-    this.replies.done(call.slot, status, undefined, 0, 0)
+    this.replies.done(call.slot, status, undefined, 0)
   }
 
   /** Sends the replies there are, in one message. */

@@ -30,8 +30,8 @@ export class Replies {
   }
 
   /** A call has ended. */
-  done(slot: number, status: Status, value: unknown, ran: number, there: number): void {
-    this.waiting.push(FromThread.done, slot, status, value, ran, there)
+  done(slot: number, status: Status, value: unknown, ran: number): void {
+    this.waiting.push(FromThread.done, slot, status, value, ran)
   }
 
   /** Something else is to be told. */
@@ -105,7 +105,7 @@ export class Replies {
 const operands: Record<number, number> = {
   [FromThread.ready]: 1,
   [FromThread.failedToStart]: 1,
-  [FromThread.done]: 5,
+  [FromThread.done]: 4,
   [FromThread.log]: 2,
   [FromThread.span]: 2,
   [FromThread.heap]: 1

@@ -31,7 +31,7 @@ export const FromThread = {
   ready: 1,
   /** {@link WireError}: it cannot start */
   failedToStart: 2,
-  /** slot, {@link Status}, value, milliseconds that the task ran, milliseconds that the call was with the thread */
+  /** slot, {@link Status}, value, milliseconds that the task ran */
   done: 3,
   /** slot of the call, or `noSlot` when that has ended; {@link WireLog} */
   log: 4,

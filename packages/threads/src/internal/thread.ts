@@ -52,8 +52,6 @@ export interface Reply {
   readonly value: any
   /** Milliseconds that it ran. */
   readonly ran: number
-  /** Milliseconds that it was with the thread, those before it began included. */
-  readonly there: number
 }
 
 /** Calls of unknown length, and how much more than one thread's worth of short ones may be with a thread: milliseconds. */
@@ -335,10 +333,9 @@ export class Thread {
           const reply: Reply = {
             status: message[i + 2],
             value: message[i + 3],
-            ran: message[i + 4],
-            there: message[i + 5]
+            ran: message[i + 4]
           }
-          i += 6
+          i += 5
           this.free(slot, now)
           if (call === undefined) break
           this.ended++
