@@ -30,7 +30,7 @@ import { format } from "effect/Formatter"
 import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import { type Pipeable, pipeArguments } from "effect/Pipeable"
-import { hasProperty } from "effect/Predicate"
+import { hasProperty, isFunction } from "effect/Predicate"
 import { Scheduler } from "effect/Scheduler"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -397,6 +397,7 @@ const makeCore = <K, A, E>(
 ): KeyedCore<K, A, E> => {
   const { acquire, keyIdle, max, maxPerKey, ...rest } = options
   const read = new Reader(rest.name ?? "")
+  read.expect("acquire", acquire, isFunction, "a function that gives an Effect for a key")
   const shared = resolve({
     ...rest,
     acquire: Effect.void,

@@ -499,7 +499,7 @@ export const resize: {
     Effect.sync(() => {
       const core = internal.core(self)
       const { max = core.max, min = Math.min(core.min, max) } =
-        typeof limits === "number" ? { max: limits } : limits
+        typeof limits === "object" && limits !== null ? limits : { max: limits }
       core.resize(min, max)
     })
 )

@@ -2,7 +2,7 @@
  * Options that make no sense are found when the pool is made, or resized, and not when the first borrower
  * runs into them. The message names the option, its value and what is allowed.
  */
-import { Pool, TokenPool } from "@cenote/pool"
+import { KeyedPool, Pool, TokenPool } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
 import { Duration, Effect } from "effect"
 import { defectOf, Things } from "./kit.ts"
@@ -147,6 +147,47 @@ describe("durations", () => {
   )
 })
 
+/** What only an untyped program can give: without a look at it, it would be found by a borrower, or never. */
+describe("values of another kind", () => {
+  const password = "S3CR3T"
+  const wrong: Record<string, readonly [options: object, ...says: ReadonlyArray<string>]> = {
+    "a name that is a number": [{ name: 5 }, "name is 5", "a string"],
+    "an acquire that is left out": [{ acquire: undefined }, "acquire is undefined", "an Effect"],
+    "an acquire that is a function": [{ acquire: () => 1 }, "acquire is [object Function]", "an Effect"],
+    "an acquire that is a client": [{ acquire: { password } }, "acquire is [object Object]", "an Effect"],
+    "a max of null": [{ max: null }, "max is null", "a whole number"],
+    "a max that is text": [{ max: "5" }, 'max is "5"', "a whole number"],
+    "a max that is a bigint": [{ max: 5n }, "max is 5n", "a whole number"],
+    "a validate that is no function": [{ validate: true }, "validate is true", "a function"],
+    "a reset that is no function": [{ reset: "discard all" }, 'reset is "discard all"', "a function"],
+    "a createRetry that is no Schedule": [{ createRetry: 3 }, "createRetry is 3", "a Schedule"],
+    "a keepAlive that is its duration": [
+      { validate, keepAlive: "1 minute" },
+      'keepAlive is "1 minute"',
+      "every"
+    ],
+    "a keepAlive without a duration": [{ validate, keepAlive: {} }, "keepAlive is [object Object]", "every"]
+  }
+  for (const [what, [options, ...says]] of Object.entries(wrong)) {
+    it.effect(`${what} is rejected when the pool is made`, () =>
+      Effect.gen(function* () {
+        const given = { acquire: new Things().acquire, ...options } as Pool.Options<unknown, never, never>
+        const { message } = yield* defectOf(Pool.make(given))
+        for (const text of ["pool: ", ...says]) expect(message).toContain(text)
+        expect(message).not.toContain(password)
+      })
+    )
+  }
+
+  it.effect("a keyed pool's acquire is a function", () =>
+    Effect.gen(function* () {
+      const acquire = Effect.succeed(1) as unknown as (key: string) => Effect.Effect<number>
+      const { message } = yield* defectOf(KeyedPool.make({ name: "hosts", acquire }))
+      expect(message).toMatch(/^pool "hosts": acquire is \[object Object\], but it must be a function/)
+    })
+  )
+})
+
 describe("the rest", () => {
   it.effect("order is one of two words", () =>
     isRejected({ order: "random" as "fifo" }, "order", '"random"', '"fifo"', '"lifo"')
@@ -192,7 +233,9 @@ describe("resize", () => {
     ["a fraction", { max: 2.5 }, ["max", "2.5", "whole number"]],
     ["NaN for min", { min: Number.NaN }, ["min", "NaN", "whole number"]],
     ["NaN for max", Number.NaN, ["max", "NaN", "whole number"]],
-    ["an infinite max", Number.POSITIVE_INFINITY, ["max", "Infinity", "whole number"]]
+    ["an infinite max", Number.POSITIVE_INFINITY, ["max", "Infinity", "whole number"]],
+    ["a max that is text", "3" as unknown as number, ['max is "3"', "whole number"]],
+    ["a max of null", null as unknown as number, ["max is null", "whole number"]]
   ] as const
 
   for (const [what, limits, says] of rejected) {

@@ -5,7 +5,7 @@
  */
 import * as MysqlClient from "@effect/sql-mysql2/MysqlClient"
 import * as Context from "effect/Context"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
 import type { SqlError } from "effect/sql/SqlError"
 import * as Statement from "effect/sql/Statement"
@@ -150,6 +150,7 @@ export type ConnectionOptions = Omit<
  * @since 0.1.0
  */
 export const make = (config: Config): SqlDriver<MysqlClient.MysqlClient> => {
+  checkSecrets(config)
   const { spanAttributes, transformQueryNames, transformResultNames } = config
   const address = addressOf(config)
   const target = targetOf(address)
@@ -181,6 +182,18 @@ export const make = (config: Config): SqlDriver<MysqlClient.MysqlClient> => {
         MysqlClient.MysqlClient,
         Object.assign(client, { [MysqlClient.TypeId]: MysqlClient.TypeId, config: clientConfig(config) })
       )
+  }
+}
+
+/** Types would have refused them, where somebody looked. They are not shown. */
+const checkSecrets = ({ password, url }: Config): void => {
+  if (url !== undefined && !Redacted.isRedacted(url)) {
+    throw new TypeError("MysqlDriver: url must be Redacted, so that nothing shows it: Redacted.make(url)")
+  }
+  if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
+    throw new TypeError(
+      "MysqlDriver: password must be Redacted, so that nothing shows it, or an Effect of one: Redacted.make(password)"
+    )
   }
 }
 

@@ -232,6 +232,27 @@ describe("the configuration", () => {
     })
   )
 
+  it.each(["url", "password"])("a %s that is not Redacted is refused without being shown", (option) => {
+    const given = { [option]: "mysql://u:S3CR3T@h/d" as never }
+    expect(() => MysqlDriver.make(given)).toThrow(
+      new RegExp(`^MysqlDriver: ${option} must be Redacted(?!.*S3CR3T)`)
+    )
+  })
+
+  it.effect.each([Number.NaN, 0, -1, 65_536, 1.5, "x"])(
+    "a port that is none is refused, where mysql2 would take the usual one: %s",
+    (port) =>
+      Effect.gen(function* () {
+        const driver = MysqlDriver.make({ port: port as number })
+        for (const attempt of [Effect.scoped(driver.connect({})), driver.worker.config]) {
+          const { message } = yield* Effect.flip(attempt)
+          expect(message).toContain(
+            `the option port of MysqlDriver is ${typeof port === "string" ? '"x"' : port}.`
+          )
+        }
+      })
+  )
+
   it("what is shown of a driver has no password in it, however that was given", () => {
     const password = Redacted.make("S3CR3T")
     for (const config of [

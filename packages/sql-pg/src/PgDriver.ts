@@ -69,6 +69,7 @@ export interface Config extends Omit<PgConnection.Config, "connectTimeout" | "mu
  * @since 0.1.0
  */
 export const make = (config: Config): SqlDriver<PgClient.PgClient> => {
+  checkSecrets(config)
   const { spanAttributes, transformJson, transformQueryNames, transformResultNames, ...rest } = config
   // The pool limits how long connecting may take.
   const session: PgConnection.Config = { ...rest, connectTimeout: Duration.infinity }
@@ -117,6 +118,18 @@ export const isFatal: (error: SqlError) => boolean = isFatal_
 const workerUrl = import.meta.url.endsWith(".ts")
   ? new URL("./worker.ts", import.meta.url)
   : new URL("./worker.js", import.meta.url)
+
+/** Types would have refused them, where somebody looked. They are not shown. */
+const checkSecrets = ({ password, url }: Config): void => {
+  if (url !== undefined && !Redacted.isRedacted(url)) {
+    throw new TypeError("PgDriver: url must be Redacted, so that nothing shows it: Redacted.make(url)")
+  }
+  if (password !== undefined && !Redacted.isRedacted(password) && !Effect.isEffect(password)) {
+    throw new TypeError(
+      "PgDriver: password must be Redacted, so that nothing shows it, or an Effect of one: Redacted.make(password)"
+    )
+  }
+}
 
 /** What is under it would put the URL into its error, with the password that is in it. */
 const checkUrl = ({ url }: Config): Effect.Effect<void, SqlError> => {

@@ -23,6 +23,11 @@ it("is called after its target, without the password", () => {
   expect(JSON.stringify(PgDriver.make({ url }))).not.toContain("s3cret")
 })
 
+it.each(["url", "password"])("a %s that is not Redacted is refused without being shown", (option) => {
+  const given = { [option]: "postgres://u:S3CR3T@h/d" as never }
+  expect(() => PgDriver.make(given)).toThrow(new RegExp(`^PgDriver: ${option} must be Redacted(?!.*S3CR3T)`))
+})
+
 it.effect("says which option cannot go to a thread", () =>
   Effect.gen(function* () {
     for (const [option, config] of Object.entries({

@@ -34,7 +34,7 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
@@ -46,7 +46,7 @@ import type { ThreadPool } from "@cenote/threads"
 import { ConnectionPool, type Options as PoolOptions, type Service as PoolService } from "./ConnectionPool.ts"
 import { withReactivity } from "./internal/layer.ts"
 import { makeLazy } from "./internal/lazyPool.ts"
-import { defaults as poolDefaults } from "./internal/options.ts"
+import { checkConnector, defaults as poolDefaults } from "./internal/options.ts"
 import { makeBare } from "./internal/pool.ts"
 import { makeBareTpooled } from "./internal/tpooledSession.ts"
 import { connectRaw, type Options as RawPoolOptions } from "./RawConnectionPool.ts"
@@ -224,7 +224,7 @@ const make = Effect.fnUntraced(function* (options: Options<TargetConfig> | RawOp
   const runSync = Effect.runSyncWith(yield* Effect.context<Scope.Scope>())
   const { credentials, defaults, kind = "tpooled" } = options
   const poolOptions: RawPoolOptions = options.pool ?? {}
-  const idleTimeout = Duration.toMillis(Duration.fromInputUnsafe(options.idleTimeout ?? "5 minutes"))
+  const idleTimeout = checkConnector(kind, options.idleTimeout ?? "5 minutes")
   const entries = new Map<string, Entry>()
 
   const secretOf = (host: string) => {

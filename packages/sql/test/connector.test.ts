@@ -1,7 +1,7 @@
 import { DatabaseConnector } from "@cenote/sql"
 import { PoolRegistry } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
 import { FakeDatabases, type FakeConfig } from "./kit.ts"
@@ -284,6 +284,21 @@ describe("DatabaseConnector", () => {
         { host: "db2", stats: { size: 0 } }
       ])
     }).pipe(Effect.provide(layer(databases)))
+  })
+
+  it.effect.each([
+    ["kind", "threads"],
+    ["idleTimeout", "soon"],
+    ["idleTimeout", -1],
+    ["idleTimeout", Number.NaN]
+  ] as const)("an option that makes no sense is a defect of its layer: %s", ([option, value]) => {
+    const wrong = { [option]: value } as object
+    return Effect.gen(function* () {
+      const exit = yield* Effect.exit(Effect.provide(Connector, layer(new FakeDatabases(), wrong)))
+      expect(String(Exit.isFailure(exit) && Cause.squash(exit.cause))).toContain(
+        `DatabaseConnector: ${option} is ${JSON.stringify(value) === "null" ? "NaN" : JSON.stringify(value)}; it has to be`
+      )
+    })
   })
 
   it.effect("closes its pools with its layer", () => {

@@ -1,13 +1,37 @@
 import { PoolRegistry } from "@cenote/pool"
 import { ConnectionPool, RawConnectionPool, SqlPoolError } from "@cenote/sql"
 import { describe, expect, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schedule, Scope, Stream } from "effect"
+import { Cause, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
 import { FakeDatabases } from "./kit.ts"
 
 const over = (databases: FakeDatabases, options: RawConnectionPool.Options = {}) =>
   RawConnectionPool.layer(databases.driver({ host: "db", database: "d" }), options)
+
+describe("options that make no sense", () => {
+  it.effect.each([
+    [{ connectTimeout: 0 }, "connectTimeout is 0", "a duration above zero"],
+    [{ connectTimeout: Number.NaN }, "connectTimeout is NaN", "a duration above zero"],
+    [{ cleanupTimeout: "soon" }, 'cleanupTimeout is "soon"', "a duration above zero"],
+    [{ connectConcurrency: 0 }, "connectConcurrency is 0", "a whole number of at least 1"],
+    [{ connectConcurrency: "2" }, 'connectConcurrency is "2"', "a whole number of at least 1"],
+    [{ connectRetry: 5 }, "connectRetry is 5", "a Schedule"],
+    [{ cleanup: "rolback" }, 'cleanup is "rolback"', '"rollback", "reset", "none"'],
+    [{ max: -1 }, "max is -1", "a whole number"]
+  ] as ReadonlyArray<readonly [options: object, ...says: ReadonlyArray<string>]>)(
+    "are a defect, and nothing connects: %j",
+    ([options, ...says]) => {
+      const databases = new FakeDatabases()
+      return Effect.gen(function* () {
+        const exit = yield* Effect.exit(Effect.scoped(Layer.build(over(databases, { min: 1, ...options }))))
+        const { message } = (Exit.isFailure(exit) ? Cause.squash(exit.cause) : exit) as Error
+        for (const text of ['pool "fake db/d": ', ...says]) expect(message).toContain(text)
+        expect(databases.opened).toHaveLength(0)
+      })
+    }
+  )
+})
 
 describe("a pool of connections", () => {
   it.effect("with a min connects at once, tells of it in the registry, and counts no failure", () => {

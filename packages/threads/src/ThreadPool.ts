@@ -30,6 +30,7 @@
 import type * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { format } from "effect/Formatter"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
@@ -406,6 +407,9 @@ const mostSources = 1000
 const functionFor = (f: Function): RemoteFunction => {
   let known = functions.get(f)
   if (known === undefined) {
+    if (typeof f !== "function") {
+      throw new TypeError(`ThreadPool.execute was given ${format(f)}, but it must be a function`)
+    }
     const source = Function.prototype.toString.call(f)
     known = bySource.get(source)
     if (known === undefined) {
@@ -648,7 +652,7 @@ export const resize = (
 ): Effect.Effect<void, never, ThreadPool> =>
   Effect.flatMap(ThreadPool, ({ core }) =>
     Effect.suspend(() => {
-      const given = typeof limits === "number" ? { max: limits } : limits
+      const given = typeof limits === "object" && limits !== null ? limits : { max: limits }
       const { max, min } = options_.limits(core.name, given, core)
       return core.resize(min, max)
     })

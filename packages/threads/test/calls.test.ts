@@ -246,6 +246,12 @@ describe.each(places)("$name", ({ layer, name }) => {
       }).pipe(over(layer))
     )
 
+    it("what is no function is refused at once", () => {
+      const execute = ThreadPool.execute as (f: unknown) => unknown
+      expect(() => execute(5)).toThrow("ThreadPool.execute was given 5, but it must be a function")
+      expect(() => execute(undefined)).toThrow("ThreadPool.execute was given undefined, but it")
+    })
+
     it.live("a class is refused: its objects are for proxy", () =>
       Effect.gen(function* () {
         class Box {

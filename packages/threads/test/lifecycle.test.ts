@@ -298,6 +298,13 @@ describe("options that make no sense", slow, () => {
   }
 
   it.live("min above max names both", () => isRejected({ min: 5, max: 3 }, "min is 5", "max, which is 3"))
+  it.live("a name is a string", () =>
+    Effect.gen(function* () {
+      const layer = NodeThreads.layer({ name: 5 as unknown as string })
+      const { message } = yield* defectOf(Effect.scoped(Layer.build(layer)))
+      expect(message).toBe('thread pool "threads": name is 5, but it must be a string')
+    })
+  )
   it.live("size stands alone", () =>
     Effect.gen(function* () {
       yield* isRejected({ size: 2, min: 1 }, "size is 2", "alone")
@@ -492,6 +499,7 @@ describe("resize", slow, () => {
     "a fraction": [2.5, "max is 2.5", "0 or more"],
     NaN: [Number.NaN, "max is NaN", "0 or more"],
     Infinity: [Infinity, "max is Infinity", "0 or more"],
+    "a text": ["3" as unknown as number, 'max is "3"', "0 or more"],
     "a negative min": [{ min: -1 }, "min is -1", "0 or more"],
     "min above max": [{ min: 4, max: 2 }, "min is 4", "max, which is 2"]
   } as const

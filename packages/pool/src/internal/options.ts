@@ -1,6 +1,8 @@
 import * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
-import type * as Schedule from "effect/Schedule"
+import * as Effect from "effect/Effect"
+import { format } from "effect/Formatter"
+import { hasProperty, isFunction, isObjectKeyword, isString } from "effect/Predicate"
+import * as Schedule from "effect/Schedule"
 import type { Options } from "../Pool.ts"
 
 /** Options with defaults filled in; times are in milliseconds, and `Infinity` stands for "never". */
@@ -48,8 +50,15 @@ export class Reader {
 
   reject(option: string, value: unknown, allowed: string): never {
     const where = this.pool === "" ? "pool" : `pool ${JSON.stringify(this.pool)}`
-    const given = typeof value === "string" ? JSON.stringify(value) : String(value)
+    // Of an object only the kind is shown: a client may have been given where an Effect was wanted, with its password.
+    const isShort = !isObjectKeyword(value) || Duration.isDuration(value)
+    const given = isShort ? format(value) : Object.prototype.toString.call(value)
     throw new InvalidOptions(`${where}: ${option} is ${given}, but it must be ${allowed}`)
+  }
+
+  /** What types would have refused, where nobody looked at them. */
+  expect(option: string, value: unknown, isRight: (value: unknown) => boolean, allowed: string): void {
+    if (!isRight(value)) this.reject(option, value, allowed)
   }
 
   /** A whole number. `Infinity` is taken where it is the default. */
@@ -91,14 +100,23 @@ export class Reader {
 
 /** Throws {@link InvalidOptions}, which becomes the defect that the pool's construction dies with. */
 export const resolve = <A, E>(options: Options<A, E, any>): Settings<A, E> => {
-  const name = options.name ?? ""
-  const read = new Reader(name)
+  const { name = "" } = options
+  const read = new Reader(isString(name) ? name : "")
+  read.expect("name", name, isString, "a string")
+  read.expect("acquire", options.acquire, Effect.isEffect, "an Effect that makes one resource")
   const { max, min } = sizes(read, options)
   if (options.order !== undefined && options.order !== "fifo" && options.order !== "lifo") {
     read.reject("order", options.order, '"fifo" or "lifo"')
   }
-  if (options.keepAlive !== undefined && options.validate === undefined) {
-    read.reject("validate", undefined, "given when keepAlive is: it is what keepAlive calls")
+  const { createRetry, keepAlive, reset, validate } = options
+  if (validate !== undefined) read.expect("validate", validate, isFunction, "a function that gives an Effect")
+  if (reset !== undefined) read.expect("reset", reset, isFunction, "a function that gives an Effect")
+  if (createRetry !== undefined) read.expect("createRetry", createRetry, Schedule.isSchedule, "a Schedule")
+  if (keepAlive !== undefined) {
+    read.expect("keepAlive", keepAlive, hasEvery, 'an object with a duration: { every: "30 seconds" }')
+    if (validate === undefined) {
+      read.reject("validate", undefined, "given when keepAlive is: it is what keepAlive calls")
+    }
   }
   return {
     name,
@@ -112,18 +130,18 @@ export const resolve = <A, E>(options: Options<A, E, any>): Settings<A, E> => {
     maxWaiting: read.count("maxWaiting", options.maxWaiting, 0, Infinity),
     createTimeout: read.millis("createTimeout", options.createTimeout, Infinity, "above zero"),
     createConcurrency: read.count("createConcurrency", options.createConcurrency, 1, Infinity),
-    createRetry: options.createRetry as Settings<A, E>["createRetry"],
-    validate: options.validate,
+    createRetry: createRetry as Settings<A, E>["createRetry"],
+    validate,
     validateAfterIdle: read.millis("validateAfterIdle", options.validateAfterIdle, 500, "zero allowed"),
     validateTimeout: read.millis("validateTimeout", options.validateTimeout, 5_000, "above zero"),
     validateAttempts: read.count("validateAttempts", options.validateAttempts, 1, 3),
-    reset: options.reset,
+    reset,
     resetTimeout: read.millis("resetTimeout", options.resetTimeout, 30_000, "above zero"),
     maxAge: read.millis("maxAge", options.maxAge, Infinity, "zero allowed"),
     maxAgeJitter: read.fraction("maxAgeJitter", options.maxAgeJitter, 0, 0.025),
     maxIdle: read.millis("maxIdle", options.maxIdle, Infinity, "zero allowed"),
     maxUses: read.count("maxUses", options.maxUses, 1, Infinity),
-    keepAlive: read.millis("keepAlive.every", options.keepAlive?.every, Infinity, "above zero"),
+    keepAlive: read.millis("keepAlive.every", keepAlive?.every, Infinity, "above zero"),
     leakAfter: read.millis("leakAfter", options.leakAfter, Infinity, "above zero"),
     closeTimeout: read.millis("closeTimeout", options.closeTimeout, 30_000, "zero allowed"),
     destroyTimeout: read.millis("destroyTimeout", options.destroyTimeout, 30_000, "above zero")
@@ -143,7 +161,7 @@ const sizes = (
   }
   const min = read.count("min", options.min, 0, 0)
   // A lone `min` above the default `max` asks for at least that many.
-  const max = options.max ?? Math.max(4, min)
+  const { max = Math.max(4, min) } = options
   read.sizes(min, max)
   return { min, max }
 }
@@ -190,6 +208,8 @@ const times: ReadonlySet<string> = new Set([
   "validateAfterIdle",
   "validateTimeout"
 ] satisfies ReadonlyArray<Option>)
+
+const hasEvery = (value: unknown): boolean => hasProperty(value, "every") && value.every !== undefined
 
 const toMillis = (value: Duration.Input): number | undefined => {
   const duration = typeof value === "number" && Number.isNaN(value) ? undefined : Duration.fromInput(value)

@@ -1,5 +1,6 @@
 // What a session needs in order to connect, made of a configuration.
 import * as Effect from "effect/Effect"
+import { format } from "effect/Formatter"
 import * as Redacted from "effect/Redacted"
 import type { SqlError } from "effect/sql/SqlError"
 import type * as Mysql from "mysql2"
@@ -49,6 +50,8 @@ export const settingsOf = (config: Config): Effect.Effect<Settings, SqlError> =>
   if (parts === undefined) return Effect.fail(malformedUrl())
   if (typeof config.connection?.stream === "object") return Effect.fail(streamObject())
   const { database, host, port } = addressOf(config)
+  // mysql2 would take the usual one for what is none.
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) return Effect.fail(noPort(port))
   const { ssl, ...params } = parts.params
   const connection = Object.entries(config.connection ?? {}).filter(([key]) => !ours.has(key))
   const fixed: Mysql.ConnectionOptions = {
@@ -203,6 +206,12 @@ const malformedUrl = (): SqlError =>
   usageError(
     "the option url of MysqlDriver is not a URL. Expected mysql://user:password@host:port/database, " +
       "with the special characters of its parts percent-encoded",
+    "connect"
+  )
+
+const noPort = (port: unknown): SqlError =>
+  usageError(
+    `the option port of MysqlDriver is ${format(port)}. Expected a whole number from 1 to 65535`,
     "connect"
   )
 

@@ -1,4 +1,5 @@
 import * as Duration from "effect/Duration"
+import { format } from "effect/Formatter"
 import type * as Schedule from "effect/Schedule"
 import type { Options } from "../ThreadPool.ts"
 import type { Config } from "./protocol.ts"
@@ -30,9 +31,8 @@ class InvalidOptions extends Error {
 }
 
 export const reject = (pool: string, option: string, value: unknown, allowed: string): never => {
-  const given = typeof value === "string" ? JSON.stringify(value) : String(value)
   throw new InvalidOptions(
-    `thread pool ${JSON.stringify(pool)}: ${option} is ${given}, but it must be ${allowed}`
+    `thread pool ${JSON.stringify(pool)}: ${option} is ${format(value)}, but it must be ${allowed}`
   )
 }
 
@@ -101,7 +101,8 @@ export const addressOf = (url: URL | string): string => {
 
 /** Throws {@link InvalidOptions}, which becomes the defect that the layer dies with. */
 export const resolve = (options: Options, defaultSize: number): Settings => {
-  const name = options.name ?? "threads"
+  const { name = "threads" } = options
+  if (typeof name !== "string") reject("threads", "name", name, "a string")
   const { max, min } = sizesOf(name, options, defaultSize)
   return {
     name,
