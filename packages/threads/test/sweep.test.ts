@@ -4,7 +4,20 @@
  * told how to end.
  */
 import { Remote, ThreadPool } from "@cenote/threads"
-import { Cause, Clock, Context, Effect, Exit, Fiber, Layer, Logger, Scheduler, Scope, Stream } from "effect"
+import {
+  Cause,
+  Clock,
+  Context,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Schedule,
+  Scheduler,
+  Scope,
+  Stream
+} from "effect"
 import { TestClock } from "effect/testing"
 import { Spawner, type Worker, WorkerPlatform } from "effect/workers/Worker"
 import { WorkerError, WorkerReceiveError, WorkerSendError } from "effect/workers/WorkerError"
@@ -422,8 +435,8 @@ class Bench {
 const shop = ThreadPool.module<typeof import("./modules/workshop.ts")>(moduleUrl("workshop"))
 
 /** A task that ends when the test says so. */
-const later = (id: string): InPool<unknown> =>
-  ThreadPool.execute((id: string) => globalThis.workshop.later(id), id)
+const later = (id: string | number): InPool<unknown> =>
+  ThreadPool.execute((id: string | number) => globalThis.workshop.later(id), id)
 
 const double = (n: number): InPool<number> => ThreadPool.execute((n: number) => n * 2, n)
 
@@ -885,6 +898,39 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between taskTimeout and a call on an object that has not begun: it has all of its time", async () => {
+    const bench = await new Bench().open({ size: 1, taskTimeout: 1000, killGrace: Infinity })
+    const { fiber, thing } = await held(bench, "x")
+    const first = await bench.start(thing.later("a"))
+    const behind = await bench.start(thing.name())
+    await bench.world.advance(3000)
+    expect(failed(first)).toMatchObject({ _tag: "TaskTimeout" })
+    expect(behind.pollUnsafe()).toBeUndefined()
+    await bench.endTasks()
+    expect(succeeded(behind)).toBe("x")
+    fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("of a thread's end and a new size of 0: what it had not begun runs on the calling thread", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    await knownTasks(bench)
+    const first = await bench.start(later("a"))
+    const ahead = await bench.start(marks("b"))
+    expect((await bench.stats()).running).toBe(2)
+    await bench.run(ThreadPool.resize(0))
+    bench.platform.up[0]!.exit()
+    await bench.rest()
+    expect(failed(first)).toMatchObject({ _tag: "ThreadCrashed", started: true })
+    succeeded(ahead)
+    expect(globalThis.workshop.begun).toEqual(["a", "b"])
+    globalThis.workshop.waiting.clear()
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("of a thread's end and what moved to it: the call is told that it was not begun, and is not sent again", async () => {
     const bench = await new Bench().open({ size: 1 })
     const [thread] = bench.platform.up
@@ -1212,6 +1258,28 @@ describe("a race", () => {
     expect(bench.platform.up).toEqual([])
   })
 
+  it("between a task that must not be killed and the end of the pool: what was sent behind it hears, and is not begun", async () => {
+    const bench = await new Bench().open({ size: 1, closeTimeout: 10 })
+    await knownTasks(bench)
+    const [thread] = bench.platform.up
+    const native = await bench.start(ThreadPool.unkillable(later("native")))
+    const ahead = await bench.start(ThreadPool.unkillable(marks("b")))
+    expect((await bench.stats()).running).toBe(2)
+    const closing = bench.startClosing()
+    // As above.
+    for (let left = 5000; closing.pollUnsafe() === undefined && left > 0; left--) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      await bench.rest()
+    }
+    expect(closing.pollUnsafe()?._tag).toBe("Success")
+    expect(failed(ahead)).toMatchObject({ _tag: "ThreadPoolClosed" })
+    expect(native.pollUnsafe()).toBeUndefined()
+    await bench.endTasks()
+    expect(succeeded(native)).toBe("native")
+    expect(globalThis.workshop.begun).toEqual(["native"])
+    expect(thread!.state).toBe("gone")
+  })
+
   it("between a task that must not be killed and a pool that goes on without its thread", async () => {
     const bench = await new Bench().open({ size: 1, killGrace })
     const [thread] = bench.platform.up
@@ -1284,6 +1352,61 @@ describe("a race", () => {
     expect(await bench.run(double(3))).toBe(6)
     await bench.checkRest()
     expect((await bench.stats()).size).toBe(1)
+    await bench.close()
+  })
+
+  it("between starts that fail and a thread that comes: the pauses grow up to 10 s, and are over when one has come", async () => {
+    const bench = await new Bench().open({ min: 0, max: 2, spawnRetry: Schedule.recurs(0) })
+    const { platform } = bench
+    const begun = (): ReadonlyArray<unknown> => globalThis.workshop.begun
+    const failures = async (): Promise<number> => (await bench.stats()).failures
+    const failsAfter = async (pause: number): Promise<void> => {
+      const before = await failures()
+      await bench.world.advance(pause - 1)
+      expect(await failures(), `before ${pause} ms`).toBe(before)
+      await bench.world.advance(1)
+      expect(await failures(), `after ${pause} ms`).toBe(before + 1)
+    }
+    await bench.start(later("a"))
+    platform.starts = "failing"
+    await bench.start(later("b"))
+    for (const pause of [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]) await failsAfter(pause)
+    platform.starts = "at once"
+    await bench.world.advance(10_000)
+    expect(begun()).toEqual(["a", "b"])
+    await bench.endTasks()
+
+    await bench.start(later("c"))
+    const [busy, idle] = platform.up.toSorted((x, y) => y.has.tasks - x.has.tasks)
+    idle!.exit()
+    platform.starts = "failing"
+    await bench.start(later("d"))
+    await failsAfter(100)
+    // The next pause goes on when there is no thread left, and one comes at once.
+    platform.starts = "at once"
+    busy!.exit()
+    await bench.rest()
+    expect(begun().at(-1)).toBe("d")
+    await bench.start(later("e"))
+    expect(begun().at(-1), "another is asked for at once").toBe("e")
+    // That of the thread that has ended.
+    globalThis.workshop.waiting.delete("c")
+    await bench.endTasks()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between tasks that do not stop and the start of new threads: stopped threads have not died young", async () => {
+    const bench = await new Bench().open({ size: 1, killGrace })
+    for (let i = 1; i <= 4; i++) {
+      const task = await bench.start(later(i))
+      task.interruptUnsafe()
+      await bench.world.advance(killGrace)
+      expect((await bench.stats()).killed).toBe(i)
+      expect(bench.platform.up.length, "the next is there at once").toBe(1)
+    }
+    globalThis.workshop.waiting.clear()
+    await bench.checkRest()
     await bench.close()
   })
 

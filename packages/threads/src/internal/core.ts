@@ -305,15 +305,14 @@ export class Core implements Owner {
     const idle = this.idle(most)
     if (idle !== undefined) return idle
     const { growth } = this
-    const mayGrow = growth.isAllowed
-    while (growth.asked < this.waiting && this.threads.size + growth.asked < this.max) {
-      if (!mayGrow) break
+    // Looked at before each: a start that fails at once is followed by a pause.
+    while (growth.asked < this.waiting && this.threads.size + growth.asked < this.max && growth.isAllowed) {
       growth.ask()
       const lent = this.idle(most)
       if (lent !== undefined) return lent
     }
     // One that is about to be there has no objects yet.
-    if (mayGrow && most === 0 && growth.asked > 0) return undefined
+    if (growth.isAllowed && most === 0 && growth.asked > 0) return undefined
     let best: Thread | undefined
     for (const thread of this.threads) {
       if (thread.admits(call, now) && (best === undefined || isLessBusy(thread, best, call))) best = thread
