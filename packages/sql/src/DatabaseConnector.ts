@@ -47,9 +47,9 @@ import { ConnectionPool, type Options as PoolOptions, type Service as PoolServic
 import { withReactivity } from "./internal/layer.ts"
 import { makeLazy } from "./internal/lazyPool.ts"
 import { checkConnector, defaults as poolDefaults } from "./internal/options.ts"
-import { makeBare } from "./internal/pool.ts"
+import { connectRaw, makeBare } from "./internal/pool.ts"
 import { makeBareTpooled } from "./internal/tpooledSession.ts"
-import { connectRaw, type Options as RawPoolOptions } from "./RawConnectionPool.ts"
+import type { Options as RawPoolOptions } from "./RawConnectionPool.ts"
 import type { SqlDriver } from "./SqlDriver.ts"
 import { UnknownHost } from "./SqlPoolError.ts"
 

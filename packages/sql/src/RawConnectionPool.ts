@@ -43,7 +43,7 @@ export const layer = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
 ): Layer.Layer<ConnectionPool | SqlClient | Services, SqlError> =>
-  layerOver(driver, options, Effect.succeed(connectRaw(driver, options)))
+  layerOver(driver, options, Effect.succeed(internal.connectRaw(driver, options)))
 
 /**
  * A pool that lives as long as the scope.
@@ -54,10 +54,5 @@ export const layer = <Services>(
 export const make = <Services>(
   driver: SqlDriver<Services>,
   options: Options = {}
-): Effect.Effect<Service, never, Scope.Scope> => internal.make(driver, options, connectRaw(driver, options))
-
-/** @internal */
-export const connectRaw = (driver: SqlDriver, options: Options): internal.Connect => ({
-  open: driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false }),
-  isLimited: false
-})
+): Effect.Effect<Service, never, Scope.Scope> =>
+  internal.make(driver, options, internal.connectRaw(driver, options))

@@ -30,6 +30,12 @@ export interface Connect {
   readonly isLimited: boolean
 }
 
+/** On the calling thread. */
+export const connectRaw = (driver: SqlDriver, options: Options): Connect => ({
+  open: driver.connect({ multiplex: options.multiplex !== undefined && options.multiplex !== false }),
+  isLimited: false
+})
+
 /** A pool of connections over sessions that `connect` opens, wherever they live. */
 export const make = (
   driver: SqlDriver,
