@@ -11,6 +11,7 @@ import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import { type Inside, insideOf } from "./internal/handle.ts"
 import { invoke } from "./internal/invocation.ts"
+import { whyStale } from "./internal/objects.ts"
 import { methodCall, propertyRead } from "./internal/remotes.ts"
 import type { Target } from "./internal/protocol.ts"
 import type { ThreadError } from "./ThreadError.ts"
@@ -94,15 +95,15 @@ const inside = (remote: unknown): Inside => {
 export const isRemote = (u: unknown): u is Remote<unknown> => insideOf(u) !== undefined
 
 /**
- * Whether the object is still there: not released, and its thread not ended. Where it says no, a call would fail with
- * `StaleRemote`.
+ * Whether the object is still there: not released, and its thread neither ended nor in quarantine. Where it says no, a
+ * call would fail with `StaleRemote`.
  *
  * @category guards
  * @since 0.1.0
  */
 export const isAlive = (self: RemoteObject<unknown>): boolean => {
-  const { handle } = inside(self)
-  return !handle.released && handle.thread.state === "ready"
+  const { core, handle } = inside(self)
+  return whyStale(core, handle) === undefined
 }
 
 /**

@@ -1258,6 +1258,24 @@ describe("a race", () => {
     expect(bench.platform.up).toEqual([])
   })
 
+  it("between a task that nobody waits for and the end of the pool: closeTimeout is all the time it has", async () => {
+    const bench = await new Bench().open({ size: 1, closeTimeout: 10, killGrace: Infinity })
+    const task = await bench.start(later("a"))
+    task.interruptUnsafe()
+    await bench.rest()
+    // Real time, as above. What is due later comes later, however slow the machine is.
+    let isLate = false
+    const timer = setTimeout(() => (isLate = true), 900)
+    const closing = bench.startClosing()
+    while (closing.pollUnsafe() === undefined && !isLate) {
+      await new Promise((resolve) => setTimeout(resolve, 1))
+      await bench.rest()
+    }
+    clearTimeout(timer)
+    expect(isLate).toBe(false)
+    expect(bench.platform.up).toEqual([])
+  })
+
   it("between a task that must not be killed and the end of the pool: what was sent behind it hears, and is not begun", async () => {
     const bench = await new Bench().open({ size: 1, closeTimeout: 10 })
     await knownTasks(bench)
@@ -1295,6 +1313,50 @@ describe("a race", () => {
     await bench.endTasks()
     expect(thread!.state, "it ends with its task").toBe("gone")
     expect(await bench.run(double(3))).toBe(6)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between a thread that goes into quarantine and the calls on its object: those with it go on, the others hear at once", async () => {
+    const bench = await new Bench().open({ size: 1, killGrace })
+    const [thread] = bench.platform.up
+    const { fiber, thing } = await held(bench, "x")
+    const native = await bench.start(ThreadPool.unkillable(thing.later("native")))
+    // More than a thread has room for.
+    const behind = Array.from({ length: 1100 }, () => bench.fork(thing.name()))
+    await bench.rest()
+    native.interruptUnsafe()
+    await bench.world.advance(killGrace)
+    expect((await bench.stats()).quarantined).toBe(1)
+    const heard = behind.filter((fiber) => fiber.pollUnsafe() !== undefined)
+    expect(heard.length).toBe(1100 - 1023)
+    const late = await bench.start(thing.name())
+    for (const fiber of [...heard, late]) {
+      expect(failed(fiber)).toMatchObject({ _tag: "StaleRemote", reason: "threadEnded" })
+    }
+    expect(Remote.isAlive(thing)).toBe(false)
+    fiber.interruptUnsafe()
+    await bench.rest()
+    expect(fiber.pollUnsafe(), "its scope waits for nothing").toBeDefined()
+    expect(globalThis.workshop.disposed).toEqual([])
+    await bench.endTasks()
+    expect(behind.filter((fiber) => fiber.pollUnsafe()?._tag === "Success").length).toBe(1023)
+    expect(thread!.state, "it ends with its calls").toBe("gone")
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between a thread in quarantine and a drain: its end still counts", async () => {
+    const bench = await new Bench().open({ size: 1, killGrace })
+    const [thread] = bench.platform.up
+    const native = await bench.start(ThreadPool.unkillable(later("native")))
+    native.interruptUnsafe()
+    await bench.world.advance(killGrace)
+    await bench.run(ThreadPool.drain)
+    thread!.exit()
+    await bench.rest()
+    expect(await bench.stats()).toMatchObject({ quarantined: 1, crashes: 1 })
+    globalThis.workshop.waiting.clear()
     await bench.checkRest()
     await bench.close()
   })

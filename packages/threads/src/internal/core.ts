@@ -433,7 +433,6 @@ export class Core implements Owner {
       this.send(thread, call)
     }
     if (thread.isIdle) thread.onRest?.()
-    if (thread.retiring && thread.isIdle && thread.objects === 0) this.giveBack(thread)
     // Those who were just served have asked for more. A thread with nothing to do gets it at once; else it waits for
     // what other replies bring, and goes out together with that.
     if (thread.isIdle) this.pump()

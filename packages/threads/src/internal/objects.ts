@@ -98,7 +98,7 @@ export class Objects {
       return Effect.callback((resume) => {
         if (--handle.owners > 0) return resume(Effect.void)
         // A thread that ends disposes of what is left in it.
-        if (handle.released || handle.thread.state !== "ready" || core.state !== "open") {
+        if (handle.released || !handle.thread.servesObjects || core.state !== "open") {
           handle.released = true
           return resume(Effect.void)
         }
@@ -163,5 +163,5 @@ export class Objects {
 export const whyStale = (core: Core, { released, thread }: Handle): StaleRemote["reason"] | undefined => {
   if (released) return "released"
   if (!thread.isOf(core)) return "elsewhere"
-  return thread.state === "ready" ? undefined : "threadEnded"
+  return thread.servesObjects ? undefined : "threadEnded"
 }

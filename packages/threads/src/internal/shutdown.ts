@@ -27,7 +27,6 @@ export class Shutdown {
   run(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { core } = this
-      if (core.state !== "open") return Effect.void
       core.state = "closing"
       core.refuseAll()
       core.growth.callOff(0)

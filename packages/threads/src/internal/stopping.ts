@@ -3,6 +3,7 @@ import * as Exit from "effect/Exit"
 import { TaskTimeout } from "../ThreadError.ts"
 import type { Call } from "./call.ts"
 import type { Core } from "./core.ts"
+import { stale } from "./outcome.ts"
 import type { Thread } from "./thread.ts"
 
 /** How calls of one thread pool are stopped that nobody waits for any more, and, if they do not stop, their threads. */
@@ -72,7 +73,7 @@ export class Stopping {
   stopThread(thread: Thread, call: Call): void {
     const { core } = this
     if (thread.withIt.some(({ unkillable }) => unkillable) || thread.channel?.terminate === undefined) {
-      if (!thread.quarantined && thread !== core.inlineThread) this.quarantine(thread, call)
+      if (!thread.quarantined) this.quarantine(thread, call)
       return
     }
     core.died(thread, "killed", undefined)
@@ -85,6 +86,11 @@ export class Stopping {
     core.tally.totals.quarantined++
     core.tally.tell("ThreadQuarantined", { thread: thread.id, task: call.name })
     core.moving.putBack(thread, core.moving.takeBack(thread))
+    // What it has, it may still do; nothing else reaches it from here on.
+    thread.flush()
+    for (const call of thread.backlog.takeAll()) {
+      core.refuse(call, stale(core.name, call, thread, "threadEnded"))
+    }
     if (!thread.retiring) core.retire(thread)
     // Its place is free for another; the thread ends when its calls have.
     core.giveBack(thread)

@@ -173,6 +173,11 @@ export class Thread {
     )
   }
 
+  /** Whether calls on its objects may be sent to it. */
+  get servesObjects(): boolean {
+    return this.state === "ready" && !this.quarantined
+  }
+
   /** About how long what is with the thread takes, in milliseconds. */
   get load(): number {
     return this.unknown > 0 ? Infinity : this.knownLoad
