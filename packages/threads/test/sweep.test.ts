@@ -24,6 +24,7 @@ import { WorkerError, WorkerReceiveError, WorkerSendError } from "effect/workers
 import { afterEach, beforeEach, describe, expect, it } from "vitest"
 import { Host } from "../src/internal/host.ts"
 import type { Core } from "../src/internal/core.ts"
+import { ToThread } from "../src/internal/protocol.ts"
 import { collectGarbage, moduleUrl } from "./kit.ts"
 import { type Thing, Workshop } from "./modules/workshop.ts"
 
@@ -180,6 +181,9 @@ class FakeThread {
           try: () => {
             const copy = structuredClone(message, { transfer: [...transfers] as never }) as Message
             if (this.state === "gone") return
+            if (copy[0] === ToThread.configure && !this.world.platform.sharesMemory) {
+              Object.assign(copy[1] as object, { memory: undefined })
+            }
             this.inwards.push(copy)
             this.world.scheduler.add(() => this.moveIn())
           },
@@ -264,6 +268,8 @@ class FakePlatform {
   readonly threads: Array<FakeThread> = []
   /** Whether threads that are started from now on come up at once, when the test says so, or not at all. */
   starts: "at once" | "held" | "failing" = "at once"
+  /** Whether shared memory is shared on its way to a thread. */
+  sharesMemory = true
   /** Tasks on the calling thread. */
   inlineTasks = (): number => 0
   private readonly world: World
@@ -1256,6 +1262,32 @@ describe("a race", () => {
     expect(failed(running)).toMatchObject({ _tag: "ThreadCrashed", reason: "killed" })
     expect(drain.pollUnsafe()).toBeDefined()
     expect(bench.platform.up).toEqual([])
+  })
+
+  it("of a call and the objects in its arguments, wherever those are: it goes to their threads, and counts as sent once", async () => {
+    const bench = await new Bench().open({ size: 2 })
+    const objects = [await held(bench, "x"), await held(bench, "y")]
+    expect(bench.platform.up.map(({ has }) => has.objects)).toEqual([1, 1])
+    const idOf = (thing: unknown): InPool<unknown> =>
+      ThreadPool.execute((given: { readonly thing: unknown }) => (given.thing as Thing).id, { thing })
+    for (const [i, { thing }] of objects.entries()) expect(await bench.run(idOf(thing))).toBe("xy"[i])
+    expect(await bench.stats()).toMatchObject({ calls: 4, borrowed: 4 })
+    for (const { fiber } of objects) fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("of a task and its interruption where a thread turns out to share no memory: it is told", async () => {
+    const bench = new Bench()
+    bench.platform.sharesMemory = false
+    await bench.open({ size: 1 })
+    const task = await bench.start(shop.waits("w"))
+    task.interruptUnsafe()
+    await bench.rest()
+    expect(globalThis.workshop.disposed).toEqual(["w"])
+    await bench.checkRest()
+    await bench.close()
   })
 
   it("between a task that nobody waits for and the end of the pool: closeTimeout is all the time it has", async () => {
