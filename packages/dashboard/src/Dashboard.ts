@@ -36,6 +36,7 @@ import * as HttpMiddleware from "effect/http/HttpMiddleware"
 import type { ServeError } from "effect/http/HttpServerError"
 import * as HttpServer from "effect/http/HttpServer"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
 import { randomUUID } from "node:crypto"
 import { createServer } from "node:http"
@@ -175,7 +176,10 @@ const read = ({
   if (!Number.isInteger(port) || port < 0 || port > 65_535) {
     throw reject("port", port, "a whole number from 0 to 65535")
   }
-  const millis = Duration.toMillis(Duration.fromInputUnsafe(pace))
+  const millis = Option.match(Duration.fromInput(pace), {
+    onNone: () => Number.NaN,
+    onSome: Duration.toMillis
+  })
   if (!(millis >= 50 && millis < Infinity)) throw reject("pace", pace, "50 ms or more")
   const secret = token === undefined || Redacted.isRedacted(token) ? token : Redacted.make(token)
   if (secret !== undefined && Redacted.value(secret).trim() === "") {

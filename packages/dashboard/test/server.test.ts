@@ -830,6 +830,9 @@ describe("options", () => {
       expect(yield* defect({ port: 0, pace: "1 millis" })).toMatch(
         /pace is "1 millis", but it must be 50 ms or more/
       )
+      expect(yield* defect({ port: 0, pace: "soon" as "1 millis" })).toMatch(
+        /pace is "soon", but it must be 50 ms or more/
+      )
       expect(yield* defect({ port: 0, token: " " })).toMatch(/token is "empty"/)
       expect(yield* defect({ port: 0, host: "0.0.0.0" })).toMatch(
         /host is "0.0.0.0", but it must be an address of this machine alone \(127.0.0.1\), unless a token is given/
