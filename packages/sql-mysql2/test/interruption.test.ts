@@ -3,7 +3,9 @@ import { Faults, TestServers } from "@cenote/testing"
 import { expect, layer } from "@effect/vitest"
 import { Effect, Exit, Fiber, Redacted, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import Dns, { type LookupOptions } from "node:dns"
 import * as Net from "node:net"
+import { vi } from "vitest"
 import { busyWith, eventually, goneFrom, idOf, open, rows, restful, text, watchEnd, within } from "./kit.ts"
 
 const ways = ["prepared", "not prepared"] as const
@@ -47,6 +49,40 @@ await TestServers.describeWith("interruption", [TestServers.MariaDb.sharedAvaila
         yield* busyWith(observer, idOf(session), "'kept'")
         yield* proxy.heal
         yield* goneFrom(observer, idOf(session))
+      })
+    )
+
+    it.effect("a connection at rest that is closed does not wait for a server that says nothing", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.MariaDb
+        const proxy = yield* Faults.proxy(config)
+        const scope = yield* Scope.make()
+        const session = yield* Scope.provide(open({ host: proxy.host, port: proxy.port }), scope)
+        yield* proxy.throttle(0)
+        yield* within("4 seconds", Scope.close(scope, Exit.void))
+        // Nor does its socket keep the process up.
+        expect((session.native as { readonly stream: Net.Socket }).stream.destroyed).toBe(true)
+      })
+    )
+
+    it.effect("the kill goes to the server that has the session, and not to another of the same name", () =>
+      Effect.gen(function* () {
+        const observer = yield* open()
+        const session = yield* open({ host: "localhost" })
+        const fiber = yield* Effect.forkChild(text(session, "select sleep(60)"))
+        yield* busyWith(observer, idOf(session), "sleep(60)")
+        // From now on the name leads to where no server is.
+        const address = "127.9.9.9"
+        const elsewhere: any = (
+          _: string,
+          { all }: LookupOptions,
+          tell: (...answer: Array<unknown>) => void
+        ) => (all === true ? tell(null, [{ address, family: 4 }]) : tell(null, address, 4))
+        const lookup = vi.spyOn(Dns, "lookup").mockImplementation(elsewhere)
+        yield* Effect.addFinalizer(() => Effect.sync(() => lookup.mockRestore()))
+        yield* within("10 seconds", Fiber.interrupt(fiber))
+        expect(yield* text(session, "select 1 as a")).toEqual([{ a: 1 }])
+        expect((yield* Effect.flip(open({ host: "localhost" }))).message).toContain(address)
       })
     )
 

@@ -2,10 +2,11 @@
 import { MysqlDriver } from "@cenote/sql-mysql2"
 import { describe, expect, it } from "@effect/vitest"
 import { MysqlClient } from "@effect/sql-mysql2"
-import { Context, Effect, Fiber, Redacted } from "effect"
+import { Context, Effect, Exit, Fiber, Redacted } from "effect"
 import { SqlClient } from "effect/sql"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
+import { TestClock } from "effect/testing"
 import type * as Mysql from "mysql2"
 import { inspect } from "node:util"
 import { isFatal, lossError, sqlError } from "../src/internal/errors.ts"
@@ -475,6 +476,21 @@ describe("turns", () => {
     })
   )
 
+  it.effect("are passed on by who is interrupted in the moment in which the turn comes", () =>
+    Effect.gen(function* () {
+      const turn = new Turn()
+      yield* turn.take((effect) => effect)
+      const waiter = yield* Effect.forkChild(turn.run(Effect.never), { startImmediately: true })
+      turn.pass()
+      waiter.interruptUnsafe()
+      const exit = yield* Fiber.await(waiter)
+      expect(Exit.isFailure(exit)).toBe(true)
+      const next = yield* Effect.forkChild(turn.run(Effect.succeed("served")), { startImmediately: true })
+      yield* TestClock.adjust(0)
+      expect(next.pollUnsafe()).toEqual(Exit.succeed("served"))
+    })
+  )
+
   it.effect("many who wait and fail at once do not pile up", () =>
     Effect.gen(function* () {
       const turn = new Turn()
@@ -539,6 +555,18 @@ describe("a transaction that the server has ended", () => {
     expect(watch.before("rollback work to savepoint x", "execute")).toEqual({ error: undefined })
     expect(watch.before("ROLLBACK", "execute")).toBeUndefined()
     expect(watch.before("select 1", "execute")).toBeUndefined()
+  })
+
+  it("may have ended with whatever rolls back as a whole: a lock that did not come free, a conflict", () => {
+    for (const [number, tag] of [
+      [1205, "LockTimeoutError"],
+      [1020, "SerializationError"]
+    ] as const) {
+      const watch = new TransactionWatch()
+      watch.after("update t", sqlError(serverError(number, "HY000"), "Failed", "execute"))
+      expect(watch.after(toSavepoint, noSavepoint)).toBe(false)
+      expect(watch.before("select 1", "execute")?.error?.reason._tag).toBe(tag)
+    }
   })
 
   it("is not assumed where the savepoint is there, nor where none was rolled back to, nor without a deadlock", () => {

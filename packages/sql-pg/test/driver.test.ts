@@ -4,9 +4,22 @@ import { TestServers } from "@cenote/testing"
 import { NodeThreads } from "@cenote/threads"
 import { PgClient, PgConnection, PgTypes } from "@effect/sql-pg"
 import { expect, it, layer } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Queue, Redacted, Scope, Stream } from "effect"
+import {
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Queue,
+  Redacted,
+  Scope,
+  Stream
+} from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import { ConnectionError, SqlError, UnknownError } from "effect/sql/SqlError"
+import { fromWire, type WireConfig } from "../src/internal/wire.ts"
 
 const withCode = (code: string, severity = "ERROR") =>
   new SqlError({ reason: new UnknownError({ cause: Object.assign(new Error("e"), { code, severity }) }) })
@@ -39,6 +52,26 @@ it.effect("says which option cannot go to a thread", () =>
       expect(error.message).toContain(option)
       expect(error.message).toContain("RawConnectionPool")
     }
+  })
+)
+
+it.effect("a thread gets every option, as it was given", () =>
+  Effect.gen(function* () {
+    const config: PgDriver.Config = {
+      url: Redacted.make("postgres://u:p@db:7/d"),
+      password: Redacted.make("s3cret"),
+      host: "other",
+      applicationName: "mine",
+      keepAlive: 3_000,
+      maxMessageSize: 1_000_000,
+      prepare: false,
+      preparedStatementCacheSize: 7,
+      ssl: { ca: "a certificate", servername: "db.internal" },
+      startupParameters: { search_path: "mine" }
+    }
+    const travelled = structuredClone(yield* PgDriver.make(config).worker.config)
+    // Who limits how long connecting takes is the pool.
+    expect(fromWire(travelled as WireConfig)).toEqual({ ...config, connectTimeout: Duration.infinity })
   })
 )
 

@@ -9,6 +9,7 @@ import type { PgConnection } from "@effect/sql-pg"
 import { expect, it, layer } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
+import type { Socket } from "node:net"
 import { inspect } from "node:util"
 
 const kinds = ["raw", "raw, multiplexed", "tpooled"] as const
@@ -213,6 +214,26 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
       })
     )
 
+    it.effect("a session at rest whose server says nothing any more does not keep the process up", () =>
+      Effect.gen(function* () {
+        const { config } = yield* TestServers.Postgres
+        const proxy = yield* Faults.proxy(config)
+        const scope = yield* Scope.make()
+        const driver = PgDriver.make({ ...config, host: proxy.host, port: proxy.port })
+        const session = yield* Scope.provide(driver.connect({}), scope)
+        const { socket } = internalsOf(session.native as PgConnection.PgConnection).base.session
+        yield* proxy.throttle(0)
+        yield* Effect.timeout(Scope.close(scope, Exit.void), "4 seconds")
+        yield* Effect.repeat(
+          Effect.delay(
+            Effect.sync(() => socket.destroyed),
+            20
+          ),
+          { until: (destroyed) => destroyed }
+        ).pipe(Effect.timeout("10 seconds"))
+      })
+    )
+
     it.effect("EV-44, EV-63: what was begun by way of the driver's own connection is rolled back too", () =>
       Effect.gen(function* () {
         const inTransaction = ConnectionPool.use((connection) =>
@@ -231,3 +252,12 @@ await TestServers.describeWith("on a PostgreSQL", [TestServers.Postgres.sharedAv
     )
   })
 })
+
+/** A test in `driver.test.ts` holds that this is there. */
+const internalsOf = (connection: PgConnection.PgConnection) =>
+  (
+    connection as unknown as Record<
+      string,
+      { readonly base: { readonly session: { readonly socket: Socket } } }
+    >
+  )["~@effect/sql-pg/PgConnection/internals"]!

@@ -1,5 +1,5 @@
 // What goes wrong, and what it is called.
-import { chmod, writeFile } from "node:fs/promises"
+import { chmod, writeFile, rename } from "node:fs/promises"
 import { join } from "node:path"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Result } from "effect"
@@ -234,6 +234,19 @@ describe("a session that cannot go on", () => {
       assert.match(error.message, /malformed/)
       assert.isTrue(driver.isFatal(error))
       assert.isFalse(error.isRetryable)
+    })
+  )
+
+  it.effect("writes to a file that is not there any more, and that is fatal", () =>
+    Effect.gen(function* () {
+      const filename = yield* file
+      const driver = SqliteDriver.make({ filename, wal: false })
+      const connection = yield* connect(driver)
+      yield* script(connection, "create table t (x)")
+      yield* Effect.promise(() => rename(filename, `${filename}.gone`))
+      const error = yield* errorOf(query(connection, "insert into t values (1)"))
+      assert.propertyVal(error.reason.cause, "errcode", 1032)
+      assert.isTrue(driver.isFatal(error))
     })
   )
 

@@ -158,12 +158,21 @@ for (const place of places) {
           yield* Fiber.join(fiber)
           yield* query(second, "rollback")
         }
-        yield* script(second, "begin", "select * from t", "savepoint a")
-        yield* script(first, "begin immediate")
-        const error = yield* errorOf(query(second, "insert into t values (1)"))
-        assert.strictEqual(error.reason._tag, "LockTimeoutError")
-        assert.match(error.message, /waiting for it would not help/)
-        yield* script(second, "rollback")
+        const reads = [
+          query(second, "select * from t"),
+          Stream.runDrain(second.executeStream("select * from t", [], undefined))
+        ]
+        for (const read of reads) {
+          yield* query(second, "begin")
+          yield* read
+          yield* query(second, "savepoint a")
+          yield* script(first, "begin immediate")
+          const error = yield* errorOf(query(second, "insert into t values (1)"))
+          assert.strictEqual(error.reason._tag, "LockTimeoutError")
+          assert.match(error.message, /waiting for it would not help/)
+          yield* script(second, "rollback")
+          yield* query(first, "rollback")
+        }
       })
     )
 

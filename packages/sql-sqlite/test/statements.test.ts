@@ -277,6 +277,9 @@ describe("prepared statements", () => {
       yield* connection.executeUnprepared("select 1", [], undefined)
       yield* connection.executeValuesUnprepared("select 1", [])
       assert.lengthOf(seen, 2)
+      // One may have its effect as it is prepared.
+      yield* script(connection, "pragma user_version", "pragma user_version")
+      assert.lengthOf(seen, 4)
       for (const on of [0, 1, 0, 1]) {
         yield* query(connection, `pragma foreign_keys = ${on}`)
         assert.deepStrictEqual(yield* query(connection, "pragma foreign_keys"), [{ foreign_keys: on }])

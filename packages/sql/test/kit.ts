@@ -67,7 +67,7 @@ export class FakeSession implements SqlDriver.SqlSession {
   }
 }
 
-const lost = (): SqlError =>
+export const lost = (): SqlError =>
   new SqlError({
     reason: new ConnectionError({ cause: new Error("lost"), message: "lost", operation: "use" })
   })

@@ -1,10 +1,10 @@
 import { PoolRegistry } from "@cenote/pool"
-import { ConnectionPool, RawConnectionPool, SqlPoolError } from "@cenote/sql"
+import { ConnectionPool, RawConnectionPool, type SqlDriver, SqlPoolError } from "@cenote/sql"
 import { describe, expect, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
-import { FakeDatabases } from "./kit.ts"
+import { FakeDatabases, type FakeSession, lost } from "./kit.ts"
 
 const over = (databases: FakeDatabases, options: RawConnectionPool.Options = {}) =>
   RawConnectionPool.layer(databases.driver({ host: "db", database: "d" }), options)
@@ -33,6 +33,8 @@ describe("options that make no sense", () => {
   )
 })
 
+const hanging = () => Effect.never
+
 describe("a pool of connections", () => {
   it.effect("with a min connects at once, tells of it in the registry, and counts no failure", () => {
     const databases = new FakeDatabases()
@@ -43,9 +45,12 @@ describe("a pool of connections", () => {
       yield* Effect.scoped(
         Effect.gen(function* () {
           const connection = yield* ConnectionPool.get
-          expect(yield* entry!.leases()).toMatchObject([
-            { resource: connection.id, item: { connectedAt: connection.connectedAt } }
-          ])
+          for (const leases of [entry!.leases(), (yield* ConnectionPool.ConnectionPool).leases]) {
+            const [lease] = yield* leases
+            expect(lease).toMatchObject({ resource: connection.id })
+            // In the session there may be a password.
+            expect(lease!.item).toEqual({ connectedAt: connection.connectedAt })
+          }
         })
       )
     }).pipe(Effect.provide(Layer.provideMerge(over(databases, { size: 3 }), PoolRegistry.layer)))
@@ -83,6 +88,75 @@ describe("a pool of connections", () => {
       }).pipe(Effect.provide(over(databases, { connectRetry })))
     }
   )
+
+  it.effect.each([{ min: 1 }, { size: 1 }])(
+    "with %j does not begin where nothing can be connected",
+    (options) => {
+      const databases = new FakeDatabases()
+      databases.connecting = Effect.fail(lost())
+      return Effect.gen(function* () {
+        const error = yield* Effect.flip(Effect.scoped(Layer.build(over(databases, options))))
+        expect(error).toMatchObject({
+          _tag: "SqlError",
+          reason: { _tag: "ConnectionError", message: "lost" }
+        })
+      })
+    }
+  )
+
+  it.effect(
+    "a session on which a statement failed fatally is not lent again, whatever it says itself",
+    () => {
+      const databases = new FakeDatabases()
+      return Effect.gen(function* () {
+        const sql = yield* SqlClient
+        yield* Effect.flip(sql`fatal 1`)
+        yield* sql`select 2`
+        yield* Effect.flip(Stream.runDrain(sql`fatal 3`.stream))
+        yield* sql`select 4`
+        expect(databases.opened.map((_) => _.statements)).toEqual([
+          ["fatal 1"],
+          ["select 2", "fatal 3"],
+          ["select 4"]
+        ])
+      }).pipe(Effect.provide(over(databases, { max: 1 })))
+    }
+  )
+
+  it.effect("a shared session that is not cleaned up within cleanupTimeout is closed", () => {
+    const databases = new FakeDatabases()
+    const driver = databases.driver({})
+    const shared = {
+      ...driver,
+      canMultiplex: true,
+      connect: (options: SqlDriver.ConnectOptions) =>
+        Effect.map(driver.connect(options), (session) =>
+          Object.assign(session, { exclusive: Effect.succeed(session) })
+        )
+    }
+    return Effect.gen(function* () {
+      for (const n of [1, 2]) {
+        const used = yield* Effect.forkChild(
+          ConnectionPool.use((_) => _.execute(`select ${n}`, [], undefined))
+        )
+        yield* TestClock.adjust("999 millis")
+        expect(used.pollUnsafe()).toBeUndefined()
+        yield* TestClock.adjust("1 milli")
+        expect(yield* Fiber.join(used)).toEqual([{ sql: `select ${n}` }])
+        expect(databases.open).toBe(0)
+      }
+      expect(databases.opened.map((_) => _.statements[0])).toEqual(["select 1", "select 2"])
+    }).pipe(
+      Effect.provide(
+        RawConnectionPool.layer(shared, {
+          max: 1,
+          multiplex: true,
+          cleanup: hanging,
+          cleanupTimeout: "1 second"
+        })
+      )
+    )
+  })
 
   it.effect("a session that is known to have ended is never lent", () => {
     const databases = new FakeDatabases()
@@ -151,6 +225,45 @@ describe("a pool of connections", () => {
           ["set autocommit = 0", "rollback", "reset", "commit", "select 1", "ping"]
         ])
       }).pipe(Effect.provide(RawConnectionPool.layer(driver, { max: 1 })))
+    }
+  )
+
+  it.effect("EV-44: a session that opens transactions by itself does so also after a rollback", () => {
+    const databases = new FakeDatabases()
+    const driver = { ...databases.driver({}), canSwitchAutocommit: true }
+    return Effect.gen(function* () {
+      yield* ConnectionPool.use((connection) =>
+        Effect.gen(function* () {
+          yield* connection.execute("set autocommit = 0", [], undefined)
+          yield* connection.rollback
+          yield* connection.execute("insert into t values (1)", [], undefined)
+        })
+      )
+      yield* ConnectionPool.use((connection) => connection.ping)
+      expect(databases.opened.map((_) => _.statements)).toEqual([
+        ["set autocommit = 0", "rollback", "insert into t values (1)", "rollback", "reset", "ping"]
+      ])
+    }).pipe(Effect.provide(RawConnectionPool.layer(driver, { max: 1 })))
+  })
+
+  it.effect(
+    "EV-44, EV-63: who had the driver's connection may have used it after the last commit, too",
+    () => {
+      const databases = new FakeDatabases()
+      return Effect.gen(function* () {
+        yield* ConnectionPool.use((connection) =>
+          Effect.gen(function* () {
+            const native = connection.native as FakeSession
+            yield* connection.execute("commit", [], undefined)
+            yield* native.execute("begin")
+          })
+        )
+        yield* ConnectionPool.use((connection) => connection.ping)
+        yield* ConnectionPool.use((connection) => connection.ping)
+        expect(databases.opened.map((_) => _.statements)).toEqual([
+          ["commit", "begin", "rollback", "ping", "ping"]
+        ])
+      }).pipe(Effect.provide(over(databases, { max: 1 })))
     }
   )
 

@@ -1,4 +1,3 @@
-import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Inspectable from "effect/Inspectable"
@@ -154,13 +153,14 @@ export class Handle extends Inspectable.Class implements SqlConnection {
     return Effect.suspend(() => {
       if (!this.held) return Effect.fail(this.returned())
       this.underWay++
-      return Effect.onExitPrimitive(f(this.member), (exit) => {
-        this.underWay--
-        // What it failed with then is only what the return has led to.
-        return exit._tag === "Failure" && !this.held && !Cause.hasInterrupts(exit.cause)
-          ? Effect.fail(this.returned())
-          : undefined
-      })
+      return Effect.onExitPrimitive(
+        // What it fails with then is only what the return has led to.
+        Effect.mapError(f(this.member), (error) => (this.held ? error : this.returned())),
+        () => {
+          this.underWay--
+          return undefined
+        }
+      )
     })
   }
 

@@ -59,7 +59,7 @@ export const makeLazy = Effect.fnUntraced(function* (
         yield* idly(options.idleTimeout)
         const stats = yield* own.pool.stats
         const done = stats.borrowed + stats.failures
-        const isIdle = stats.size === 0 && stats.pending === 0 && users === 0 && !isSuspended
+        const isIdle = stats.size === 0 && users === 0 && !isSuspended
         if (isIdle && done === before) {
           totals = add(totals, stats)
           break
