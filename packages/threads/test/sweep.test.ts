@@ -1378,6 +1378,24 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between a thread that goes into quarantine and a call on its object in the same turn: it still gets there", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    const { fiber, thing } = await held(bench, "x")
+    const native = await bench.start(ThreadPool.unkillable(thing.later("native")))
+    const [thread] = bench.core.threads
+    const behind = bench.fork(thing.name())
+    bench.core.stopping.stopThread(thread!, thread!.withIt[0]!)
+    await bench.rest()
+    expect((await bench.stats()).quarantined).toBe(1)
+    await bench.endTasks()
+    expect(succeeded(native)).toBe("native")
+    expect(succeeded(behind)).toBe("x")
+    fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("between a thread in quarantine and a drain: its end still counts", async () => {
     const bench = await new Bench().open({ size: 1, killGrace })
     const [thread] = bench.platform.up
