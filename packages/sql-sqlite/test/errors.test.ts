@@ -177,7 +177,11 @@ describe("options that make no sense", () => {
     [{ pragmas: { "a; drop table t": 1 } }, /pragmas is "a; drop table t"/],
     [{ pragmas: { cache_size: Number.NaN } }, /pragmas\.cache_size is NaN/],
     [{ pragmas: { cache_size: {} } }, /pragmas\.cache_size is \[object Object\]/],
-    [{ extensions: [""] }, /extensions is ""/]
+    [{ extensions: [""] }, /extensions is ""/],
+    [{ extensions: "spellfix" }, /extensions is "spellfix", but it must be an array of paths/],
+    // Taken for something that is not true, it would have opened the file for writing.
+    [{ readonly: "yes" }, /readonly is "yes", but it must be true or false/],
+    [{ wal: 0 }, /wal is 0, but it must be true or false/]
   ]
 
   for (const [config, message] of rejected) {

@@ -53,6 +53,12 @@ export interface Checked {
 
 /** `memory` makes the address of a database in memory. */
 export const check = (config: Config, memory: () => string): Checked => {
+  for (const option of ["readonly", "wal", "foreignKeys"] as const) {
+    const value = config[option]
+    if (value !== undefined && typeof value !== "boolean") reject(option, value, "true or false")
+  }
+  const { extensions = [] } = config
+  if (!Array.isArray(extensions)) reject("extensions", extensions, "an array of paths")
   const place = placeOf(config.filename, memory)
   const readonly = config.readonly === true || place.readonly
   const { transactions = readonly ? "deferred" : "immediate" } = config
@@ -71,7 +77,7 @@ export const check = (config: Config, memory: () => string): Checked => {
       foreignKeys: config.foreignKeys !== false,
       busyTimeout: millis("busyTimeout", config.busyTimeout, 5_000),
       prepareCacheSize: count("prepareCacheSize", config.prepareCacheSize, 200),
-      extensions: (config.extensions ?? []).map((path) =>
+      extensions: extensions.map((path) =>
         typeof path === "string" && path !== ""
           ? path
           : reject("extensions", path, "paths of shared libraries")
