@@ -75,6 +75,23 @@ await TestServers.describeWith("sessions", [TestServers.MariaDb.sharedAvailable]
       })
     )
 
+    it.effect("whatever is said of a session at rest when it ends, it is a ConnectionError", () =>
+      Effect.gen(function* () {
+        const session = yield* open()
+        const { ended } = yield* watchEnd(session)
+        const said = Object.assign(new Error("something new"), {
+          errno: 9999,
+          code: "ER_NEW",
+          sqlState: "HY000"
+        })
+        ;(session.native as Mysql.Connection).emit("error", said)
+        const error = yield* ended
+        expect(error.reason._tag).toBe("ConnectionError")
+        expect(error.message).toContain("something new")
+        expect(yield* Effect.flip(session.ping)).toBe(error)
+      })
+    )
+
     it.effect("a session that rests for longer than the server waits is told to be over", () =>
       Effect.gen(function* () {
         const session = yield* open()

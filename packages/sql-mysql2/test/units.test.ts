@@ -310,6 +310,15 @@ describe("the configuration", () => {
     })
   )
 
+  it.effect("a session keeps 500 statements prepared, and the pool limits how long connecting takes", () =>
+    Effect.gen(function* () {
+      expect(yield* optionsOf({})).toMatchObject({ maxPreparedStatements: 500, connectTimeout: 0 })
+      expect(yield* optionsOf({ connection: { maxPreparedStatements: 3 } })).toMatchObject({
+        maxPreparedStatements: 3
+      })
+    })
+  )
+
   it.effect("ssl: true asks for a certificate for the name", () =>
     Effect.gen(function* () {
       expect((yield* optionsOf({ host: "db", ssl: true })).ssl).toEqual({

@@ -4,6 +4,8 @@ import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
 import { SqlClient } from "effect/sql/SqlClient"
+import { ConnectionError, SqlError } from "effect/sql/SqlError"
+import { decodeSqlError, encodeSqlError } from "../src/internal/wire.ts"
 import { FakeDatabases, type FakeSession, lost } from "./kit.ts"
 
 /** A pool of one connection, whose sessions are changed before it has them. */
@@ -128,5 +130,22 @@ describe("a session (gap)", () => {
       expect(databases.opened.map((_) => _.statements)).toEqual([[], ["select 1"]])
       expect(databases.open).toBe(1)
     }).pipe(Effect.provide(over(databases, {}, dying)))
+  })
+})
+
+describe("an error that crosses a thread (gap)", () => {
+  it("does not take the URL along that Node could not read, and the password in it", () => {
+    const cause = Effect.runSync(
+      Effect.flip(Effect.try({ try: () => new URL("x://u:S3CR3T@h:x"), catch: (_) => _ }))
+    )
+    expect(cause).toMatchObject({ code: "ERR_INVALID_URL", input: expect.stringContaining("S3CR3T") })
+    const error = new SqlError({
+      reason: new ConnectionError({ cause, message: "no", operation: "connect" })
+    })
+    const wire = structuredClone(encodeSqlError(error))
+    expect(JSON.stringify(wire)).not.toContain("S3CR3T")
+    expect(decodeSqlError(wire)).toMatchObject({
+      reason: { _tag: "ConnectionError", message: "no", cause: { code: "ERR_INVALID_URL" } }
+    })
   })
 })
