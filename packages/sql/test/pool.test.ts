@@ -95,7 +95,7 @@ describe("a pool of connections", () => {
       const databases = new FakeDatabases()
       databases.connecting = Effect.fail(lost())
       return Effect.gen(function* () {
-        const error = yield* Effect.flip(Effect.scoped(Layer.build(over(databases, options))))
+        const error = yield* Effect.flip(Effect.provide(Effect.succeed("it began"), over(databases, options)))
         expect(error).toMatchObject({
           _tag: "SqlError",
           reason: { _tag: "ConnectionError", message: "lost" }
