@@ -374,6 +374,8 @@ describe("a disposal", () => {
       expect(log.lines.map(({ text }) => text)).toEqual([
         "an object in thread 1 was not disposed of within 1500 ms"
       ])
+      // It goes on, and keeps nothing waiting.
+      yield* within("a drain", ThreadPool.drain)
     }).pipe(
       overThreads({ preload: [moduleUrl("faulty")], taskTimeout: 500, killGrace: 1_500 }),
       Effect.provide(log.layer)

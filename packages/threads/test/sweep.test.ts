@@ -21,7 +21,7 @@ import {
 import { TestClock } from "effect/testing"
 import { Spawner, type Worker, WorkerPlatform } from "effect/workers/Worker"
 import { WorkerError, WorkerReceiveError, WorkerSendError } from "effect/workers/WorkerError"
-import { afterEach, beforeEach, describe, expect, it } from "vitest"
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import { Host } from "../src/internal/host.ts"
 import type { Core } from "../src/internal/core.ts"
 import { ToThread } from "../src/internal/protocol.ts"
@@ -1506,6 +1506,94 @@ describe("a race", () => {
     await bench.endTasks()
     await bench.checkRest()
     await bench.close()
+  })
+
+  it("between a start that fails and another that goes on: those in line wait for that", async () => {
+    const bench = await new Bench().open({ min: 0, max: 2, spawnRetry: Schedule.recurs(0) })
+    bench.platform.starts = "held"
+    const calls = [await bench.start(double(1)), await bench.start(double(2))]
+    const [first, second] = bench.platform.up
+    first!.exit()
+    await bench.rest()
+    expect((await bench.stats()).failures).toBe(1)
+    expect(calls.map((fiber) => fiber.pollUnsafe())).toEqual([undefined, undefined])
+    second!.stand(false)
+    await bench.rest()
+    expect(calls.map(succeeded)).toEqual([2, 4])
+    // One more may have been asked for meanwhile.
+    for (const thread of bench.platform.up) thread.stand(false)
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between the end of an object's scope and that of the pool: nobody is warned of a disposal", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    const lines: Array<unknown> = []
+    const loggers = Logger.layer([Logger.make(({ message }) => void lines.push(message))])
+    const scope = Scope.makeUnsafe()
+    await bench.run(Effect.provide(Scope.provide(proxied("x"), scope), loggers))
+    const task = await bench.start(later("a"))
+    const closing = bench.startClosing()
+    await bench.rest()
+    await bench.world.run(Scope.close(scope, Exit.void))
+    expect(lines).toEqual([])
+    expect(closing.pollUnsafe(), "the task still runs").toBeUndefined()
+    await bench.endTasks()
+    succeeded(task)
+    expect(closing.pollUnsafe()?._tag).toBe("Success")
+    expect(bench.platform.up).toEqual([])
+  })
+
+  it("between the garbage that a remote became and its object's next coming: what is swept late takes nothing from the new one", async () => {
+    const refs: Array<{ readonly of: object; isGone: boolean }> = []
+    const swept: Array<() => void> = []
+    vi.stubGlobal(
+      "WeakRef",
+      class {
+        readonly ref: { readonly of: object; isGone: boolean }
+        constructor(of: object) {
+          refs.push((this.ref = { of, isGone: false }))
+        }
+        deref() {
+          return this.ref.isGone ? undefined : this.ref.of
+        }
+      }
+    )
+    vi.stubGlobal(
+      "FinalizationRegistry",
+      class {
+        private readonly sweep: (held: unknown) => void
+        constructor(sweep: (held: unknown) => void) {
+          this.sweep = sweep
+        }
+        register(_: object, held: unknown) {
+          swept.push(() => this.sweep(held))
+        }
+      }
+    )
+    try {
+      const bench = await new Bench().open({ size: 1 })
+      const { fiber, thing } = await held(bench, "x", { autowrap: ["Thing"] })
+      const friend = (): Promise<any> => bench.run(thing.asyncFriend())
+      const old = await friend()
+      const [index] = refs.flatMap(({ of }, i) => (of === old ? [i] : []))
+      refs[index!]!.isGone = true
+      const remote = await friend()
+      expect(remote).not.toBe(old)
+      swept[index!]!()
+      await bench.rest()
+      expect(await friend()).toBe(remote)
+      expect(await bench.run(remote.name())).toBe("friend")
+      fiber.interruptUnsafe()
+      await bench.rest()
+      for (const sweep of swept) sweep()
+      await bench.rest()
+      await bench.checkRest()
+      await bench.close()
+    } finally {
+      vi.unstubAllGlobals()
+    }
   })
 
   it("between tasks that do not stop and the start of new threads: stopped threads have not died young", async () => {

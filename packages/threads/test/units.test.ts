@@ -336,6 +336,17 @@ describe("remotes in arguments", () => {
     expect(withNumbers([1, { a: [] }], numberOf)).toEqual({ args: [1, { a: [] }], objects: undefined })
   })
 
+  it("leave what is beside them as it is, whatever it is called", () => {
+    const value: Record<string, unknown> = JSON.parse('{ "__proto__": { "a": 1 } }')
+    value["remote"] = remote
+    const sendable = withNumbers([value], numberOf)
+    if (!("args" in sendable)) throw new Error("it should have found the remote")
+    expect(Object.entries(sendable.args[0] as object)).toEqual([
+      ["__proto__", { a: 1 }],
+      ["remote", 7]
+    ])
+  })
+
   it("are found in values that hold themselves", () => {
     const value: Record<string, unknown> = { remote }
     value["self"] = value
@@ -1108,6 +1119,16 @@ describe("the thread's side", () => {
         [2, ok, 6]
       ]
     ])
+  })
+
+  it("does not count the time for loading its module as a task's own", async () => {
+    const desk = new Desk()
+    const double = desk.define(exportOf("double"))
+    desk.send(...desk.call(double, 2))
+    desk.now = 5_000
+    await desk.until(1)
+    const [, , , value, ran] = desk.messages.at(-1)!
+    expect([value, ran]).toEqual([4, 0])
   })
 
   it("keeps no reply waiting for long tasks", () => {
