@@ -1609,6 +1609,32 @@ describe("the thread's side", () => {
     expect(globalThis.workshop.begun.length).toBe(256)
   })
 
+  it("gives what a generator has made in some milliseconds, and stops when nobody waits any more", async () => {
+    const desk = new Desk()
+    let onItem = (): void => {}
+    Object.assign(globalThis.workshop, { later: () => onItem() })
+    const endless = desk.define(function* () {
+      for (let i = 0; ; i++) {
+        void globalThis.workshop.later(i)
+        yield i
+      }
+    })
+    desk.send(...desk.call(endless))
+    const { object } = desk.told[0]!.value
+    onItem = () => void desk.now++
+    desk.send(...desk.call(pulling(object)))
+    const [slow] = desk.told[1]!.value
+    expect(slow.length).toBeGreaterThan(1)
+    expect(slow.length).toBeLessThan(20)
+    // No time passes, and the generator never gives up the thread.
+    let left = 3
+    onItem = () => {
+      if (--left === 0) Atomics.store(desk.memory!, cellOf(2), Cell.aborted)
+    }
+    desk.send(...desk.call(pulling(object)))
+    expect(desk.told[2]!.value[0].length).toBe(3)
+  })
+
   it("gives what a generator made before it failed, and then the failure", async () => {
     const desk = new Desk()
     const plain = desk.define(function* () {
