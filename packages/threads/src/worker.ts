@@ -6,18 +6,9 @@
  */
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads"
 import { Host } from "./internal/host.ts"
+import { Inbox } from "./internal/inbox.ts"
 
-/**
- * How long a thread that has just replied looks out for the next call before it goes to sleep, in milliseconds. Waking
- * it up takes longer than most short tasks do.
- */
-const alert = 0.05
-
-/** What comes after that has to wait for the event loop's next turn: timers, promises and streams of tasks want theirs too. */
-const most = { messages: 64, millis: 2 }
-
-/** How many vain look-outs in a row a thread has patience for, and how many messages it then sleeps through. */
-const patience = { least: 1, most: 4, pause: 64 }
+const now = () => performance.now()
 
 const start = (port: MessagePort): void => {
   const post = port.postMessage.bind(port)
@@ -32,7 +23,7 @@ const start = (port: MessagePort): void => {
   const host = new Host({
     post: (message, transfer) => post([1, message], transfer as never),
     heapUsed: () => process.memoryUsage().heapUsed,
-    now: () => performance.now()
+    now
   })
 
   const receive = (message: readonly [0, ReadonlyArray<unknown>] | readonly [1]): void => {
@@ -41,52 +32,22 @@ const start = (port: MessagePort): void => {
     else void host.close().finally(() => process.exit())
   }
 
-  /** Takes the messages that are there, so many at most; their replies go out together. */
-  const receiveAll = (): boolean => {
-    let received = 0
-    while (received < most.messages) {
+  const inbox = new Inbox(host, {
+    receiveNext: () => {
       const next = receiveMessageOnPort(port)
-      if (next === undefined) break
-      receive(next.message)
-      received++
-    }
-    host.flush()
-    return received > 0
-  }
-
-  let vain = 0
-  let pause = 0
-
-  /** Waits for the next call without sleeping, as long as calls keep coming one right after the other. */
-  const lookOut = (): void => {
-    const memory = host.sharedMemory
-    if (memory === undefined || !host.isQuiet) return
-    if (pause > 0) {
-      pause--
-      return
-    }
-    let until = performance.now() + alert
-    let seen = Atomics.load(memory, 0)
-    while (host.isQuiet && performance.now() < until) {
-      const posted = Atomics.load(memory, 0)
-      if (posted === seen) continue
-      seen = posted
-      if (!receiveAll()) continue
-      vain = 0
-      until = performance.now() + alert
-    }
-    if (++vain < patience.most) return
-    vain = patience.most - patience.least
-    pause = patience.pause
-  }
+      if (next !== undefined) receive(next.message)
+      return next !== undefined
+    },
+    nextTurn: setImmediate,
+    now
+  })
 
   // What has ended has its result, also when what came after it ends the thread.
   process.on("exit", () => host.flush())
 
   port.on("message", (message) => {
     receive(message)
-    receiveAll()
-    lookOut()
+    inbox.goOn()
   })
   post([0])
 }
