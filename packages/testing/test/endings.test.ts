@@ -37,6 +37,8 @@ const processesOf = (mark: string): ReadonlyArray<string> =>
 interface Run {
   readonly child: ChildProcess
   readonly output: () => string
+  /** What it and what it has started have written to the file of reports. */
+  readonly written: () => string
   readonly reports: () => ReadonlyArray<Report>
   readonly ended: Effect.Effect<number | string>
   /** Whether there is a process or a file left of it. */
@@ -51,8 +53,9 @@ const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>, env: Recor
   const mark = `CENOTE_TEST_RUN=${process.pid}-${++runs}-${Date.now()}.`
   const reportTo = join(folder, "reports")
   writeFileSync(reportTo, "")
+  const written = () => readFileSync(reportTo, "utf8")
   const reports = () =>
-    readFileSync(reportTo, "utf8")
+    written()
       .split("\n")
       .filter((line) => line.endsWith("}"))
       .map((line): Report => JSON.parse(line))
@@ -79,6 +82,7 @@ const run = Effect.fnUntraced(function* (args: ReadonlyArray<string>, env: Recor
   child.once("close", (code, signal) => (end = signal ?? code ?? 0))
   return {
     child,
+    written,
     reports,
     output: () => output,
     ended: Effect.callback<number | string>((resume) => {
@@ -154,6 +158,17 @@ await TestServers.describeWith("servers are gone", [Postgres.available, MariaDb.
           "no folder is left"
         )
       }
+    }).pipe(Effect.scoped)
+  )
+})
+
+describe("a program", () => {
+  it.live.skipIf(process.platform === "win32")("does not begin when nobody is left who could end it", () =>
+    Effect.gen(function* () {
+      const started = yield* run([join(modules, "unwatched.ts")])
+      assert.strictEqual(yield* started.ended, "SIGKILL")
+      yield* gone(started)
+      assert.strictEqual(started.written(), "")
     }).pipe(Effect.scoped)
   )
 })

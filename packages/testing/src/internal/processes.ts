@@ -61,12 +61,13 @@ export const launch = Effect.fnUntraced(function* (
 
 const spawned = (program: Program): Effect.Effect<Running, Failed> =>
   Effect.callback((resume) => {
-    const child = spawn(program.command, program.args, {
+    const [command, ...args] = whenTold(program)
+    const child = spawn(command, args, {
       ...program.user,
       // In a group of its own, a Ctrl-C in the terminal reaches us alone, and the pools close before the server does.
       detached: platform !== "win32",
       windowsHide: true,
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["pipe", "pipe", "pipe"],
       // We read what it says, so it has to be in English.
       env: { ...process.env, LC_ALL: "C" }
     })
@@ -74,8 +75,19 @@ const spawned = (program: Program): Effect.Effect<Running, Failed> =>
     if (child.pid !== undefined) child.once("close", program.guard.watch(child.pid, program.lastSignal))
     const running = follow(child)
     child.on("error", (error) => resume(new Failed({ message: error.message })))
+    child.stdin.on("error", () => {})
+    child.stdin.end("go\n")
     child.once("spawn", () => resume(Effect.succeed(running)))
   })
+
+/**
+ * It begins when it is told to, after the guard knows of it: if we are killed while it is being started, nobody else would
+ * ever end it.
+ */
+const whenTold = ({ args, command }: Program): readonly [string, ...ReadonlyArray<string>] =>
+  platform === "win32"
+    ? [command, ...args]
+    : ["/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "cenote", command, ...args]
 
 /** Runs a program to its end, and gives what it printed. */
 export const run = (
