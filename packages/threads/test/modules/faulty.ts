@@ -1,5 +1,6 @@
 // Tasks that end badly, late or never, and that tell the test how far they have come.
-import { Effect, Stream } from "effect"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import * as Task from "@cenote/threads/Task"
 import { parentPort } from "node:worker_threads"
 

@@ -1,5 +1,7 @@
 // Tasks and objects that are large, so that one that is left behind shows.
-import { Data, Effect, Stream } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 
@@ -51,7 +53,7 @@ export function* generate(seed: number): Generator<Array<number>> {
 }
 
 export const stream = (seed: number): Stream.Stream<Array<number>> =>
-  Stream.map(Stream.range(1, 100), (i) => payload(seed + i))
+  Stream.map(Stream.range(1, 20), (i) => payload(seed + i))
 
 export class Hoard {
   readonly all: Array<number>

@@ -1,5 +1,6 @@
 // Tasks that make calls themselves.
-import { Effect, Stream } from "effect"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 import { ThreadPool } from "@cenote/threads"
 import * as Task from "@cenote/threads/Task"
 import { isMainThread } from "node:worker_threads"

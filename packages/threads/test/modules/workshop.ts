@@ -2,7 +2,9 @@
  * What threads run that are no threads: the test runs in the same one, and both see the {@link Workshop} that is in
  * `globalThis.workshop`. Functions that are sent by their source see globals alone.
  */
-import { Data, Effect, Stream } from "effect"
+import * as Data from "effect/Data"
+import * as Effect from "effect/Effect"
+import * as Stream from "effect/Stream"
 
 /** Tasks that end when a test says so, and what has become of them. */
 export class Workshop {
