@@ -650,13 +650,11 @@ export const patientStream: <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.
 export const resize = (
   limits: number | { readonly min?: number | undefined; readonly max?: number | undefined }
 ): Effect.Effect<void, never, ThreadPool> =>
-  Effect.flatMap(ThreadPool, ({ core }) =>
-    Effect.suspend(() => {
-      const given = typeof limits === "object" && limits !== null ? limits : { max: limits }
-      const { max, min } = options_.limits(core.name, given, core)
-      return core.resize(min, max)
-    })
-  )
+  Effect.flatMap(service.core, (core) => {
+    const given = typeof limits === "object" && limits !== null ? limits : { max: limits }
+    const { max, min } = options_.limits(core.name, given, core)
+    return core.resize(min, max)
+  })
 
 /**
  * Lets everything that was submitted before end, and then the threads; their objects and open Streams go with them. Calls that come
@@ -666,7 +664,7 @@ export const resize = (
  * @category operations
  * @since 0.1.0
  */
-export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(ThreadPool, ({ core }) =>
+export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(service.core, (core) =>
   core.drain()
 )
 
@@ -676,9 +674,7 @@ export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(Thre
  * @category observing
  * @since 0.1.0
  */
-export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(ThreadPool, ({ core }) =>
-  report.stats(core)
-)
+export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(service.core, report.stats)
 
 /**
  * What happens in the pool from now on: its threads come and go as the resources of a pool (`Created`, `Closed`,
@@ -689,7 +685,7 @@ export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(Thr
  * @since 0.1.0
  */
 export const events: Stream.Stream<PoolEvent.PoolEvent | ThreadEvent, never, ThreadPool> = Stream.unwrap(
-  Effect.map(ThreadPool, ({ core }) => {
+  Effect.map(service.core, (core) => {
     const ofCalls: Stream.Stream<ThreadEvent> = Stream.unwrap(
       Effect.acquireRelease(
         Effect.map(PubSub.subscribe(core.tally.events), (subscription) => {

@@ -58,6 +58,12 @@ const program = Effect.all([hash.sha256("data"), ThreadPool.execute((n) => n + 1
 console.log(JSON.stringify(await Effect.runPromise(Effect.provide(program, NodeThreads.layer(${options})))))
 `
 
+/** A call within a call, whose caller knows only this. */
+const deep = `import * as Effect from "effect/Effect"
+import { ThreadPool } from "@cenote/threads"
+export const sha256 = (text: string) => Effect.map(ThreadPool.execute(() => "3a6eb079"), (_) => text === "data" ? _ : "")
+`
+
 const expected = JSON.stringify(["3a6eb079", 42])
 
 describe("where the package is used", () => {
@@ -97,35 +103,44 @@ describe("where the package is used", () => {
     120_000
   )
 
-  it.live(
-    "runs from a bundle, with the worker and the modules as further entries",
-    () =>
-      Effect.gen(function* () {
-        const path = yield* project({
-          "main.ts": main("./hash.js", `{ max: 1, entry: new URL("./worker.js", import.meta.url) }`),
-          "hash.ts": hash,
-          "worker.ts": `import "@cenote/threads/worker"\n`
-        })
-        yield* Effect.promise(async () => {
-          for (const [name, from] of [
-            ["threads", packageFolder],
-            ["pool", poolFolder]
-          ] as const) {
-            await symlink(from, join(path, "node_modules/@cenote", name))
-          }
-          const bundle = await rolldown({
-            cwd: path,
-            input: { main: "./main.ts", worker: "./worker.ts", hash: "./hash.ts" },
-            platform: "node"
+  const entries = { main: "./main.ts", worker: "./worker.ts", hash: "./hash.ts" }
+  for (const [what, bundles, code] of [
+    ["a bundle, with the worker and the modules as further entries", [entries], hash],
+    ["such a bundle, with calls within calls", [entries], deep],
+    [
+      "bundles of their own for the program, the worker and each module",
+      Object.entries(entries).map(([name, file]) => ({ [name]: file })),
+      deep
+    ]
+  ] as const) {
+    it.live(
+      `runs from ${what}`,
+      () =>
+        Effect.gen(function* () {
+          const path = yield* project({
+            "main.ts": main("./hash.js", `{ max: 1, entry: new URL("./worker.js", import.meta.url) }`),
+            "hash.ts": code,
+            "worker.ts": `import "@cenote/threads/worker"\n`
           })
-          await bundle.write({ dir: join(path, "dist"), format: "esm" })
-          await bundle.close()
-          // Nothing of the sources or the packages is needed any more.
-          await rm(join(path, "node_modules"), { recursive: true })
-          await rm(join(path, "hash.ts"))
-        })
-        assert.strictEqual(yield* node(path, "dist/main.js"), expected)
-      }).pipe(Effect.scoped),
-    120_000
-  )
+          yield* Effect.promise(async () => {
+            for (const [name, from] of [
+              ["threads", packageFolder],
+              ["pool", poolFolder]
+            ] as const) {
+              await symlink(from, join(path, "node_modules/@cenote", name))
+            }
+            for (const input of bundles) {
+              const bundle = await rolldown({ cwd: path, input, platform: "node" })
+              await bundle.write({ dir: join(path, "dist"), format: "esm" })
+              await bundle.close()
+            }
+            // Nothing of the sources or the packages is needed any more.
+            await rm(join(path, "node_modules"), { recursive: true })
+            await rm(join(path, "hash.ts"))
+          })
+          assert.strictEqual(yield* node(path, "dist/main.js"), expected)
+        }).pipe(Effect.scoped),
+      120_000
+    )
+  }
 })

@@ -25,6 +25,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import { Host } from "../src/internal/host.ts"
 import type { Core } from "../src/internal/core.ts"
 import { ToThread } from "../src/internal/protocol.ts"
+import { coreOf } from "../src/internal/service.ts"
 import { collectGarbage, moduleUrl } from "./kit.ts"
 import { type Thing, Workshop } from "./modules/workshop.ts"
 
@@ -344,7 +345,7 @@ class Bench {
   }
 
   get core(): Core {
-    return Context.get(this.pool!, ThreadPool.ThreadPool).core
+    return coreOf(Context.get(this.pool!, ThreadPool.ThreadPool))
   }
 
   get platform(): FakePlatform {

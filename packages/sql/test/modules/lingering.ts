@@ -1,7 +1,9 @@
 // A program that uses a connector, and closes nothing.
 import { DatabaseConnector } from "@cenote/sql"
 import { SqliteDriver } from "@cenote/sql-sqlite"
-import { Effect, Layer, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
 
 const connector = DatabaseConnector.layer({
   driver: () => SqliteDriver.make({ filename: ":memory:" }),

@@ -1,6 +1,6 @@
 // Sessions in a thread that do what the test says. The thread is the test's own (`ThreadPool.layerInline`).
 import { sessionClass } from "@cenote/sql/worker"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { scripted } from "../scripted.ts"
 
 const Hosted = sessionClass(() => scripted().connect)

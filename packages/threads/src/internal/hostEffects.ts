@@ -13,8 +13,7 @@ import * as Stream from "effect/Stream"
 import * as Tracer from "effect/Tracer"
 import { type Activity, endsLater, type Host } from "./host.ts"
 import { Keep, type Source } from "./hostObjects.ts"
-import { makeInline } from "./make.ts"
-import { ThreadPool } from "./service.ts"
+import { type Nested, ThreadPool } from "./service.ts"
 import { FromThread, Status, type WireLog, type WireSpan } from "./protocol.ts"
 import { cloneable, encodeError } from "./wire.ts"
 
@@ -122,23 +121,15 @@ const contextOf = (activity: Activity, slot: () => number): Context.Context<any>
   return Context.makeUnsafe(services)
 }
 
-/** The pool that a task sees: it runs calls within calls here, so that no thread waits for another (EV-84). */
-const nested = (references: ReadonlyArray<string>): ThreadPool["Service"] => {
+const nested = (references: ReadonlyArray<string>): Nested => {
   const id = JSON.stringify(references)
   let pool = nestedPools.get(id)
-  if (pool === undefined) {
-    const options = { references: references.map((key) => Context.Reference<unknown>(key, unset)) }
-    pool = Effect.runSync(Scope.provide(makeInline(options), Scope.makeUnsafe()))
-    nestedPools.set(id, pool)
-  }
+  if (pool === undefined) nestedPools.set(id, (pool = { made: undefined, references }))
   return pool
 }
 
 /** By the references that go with calls: a thread has one, the calling thread one for each of its pools that differ. */
-const nestedPools = new Map<string, ThreadPool["Service"]>()
-
-/** Only values that somebody has set are sent. */
-const unset = { defaultValue: () => undefined }
+const nestedPools = new Map<string, Nested>()
 
 const loggerTo = (host: Host, slot: () => number): Logger.Logger<unknown, void> =>
   Logger.make(({ cause, date, fiber, logLevel, message }) => {

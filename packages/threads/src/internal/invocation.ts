@@ -13,7 +13,7 @@ import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
-import { Inline, Patient, ThreadPool, Unkillable } from "./service.ts"
+import { core as coreInContext, coreOf, Inline, Patient, ThreadPool, Unkillable } from "./service.ts"
 
 /** What to run, and where: the pool in the context, or the one that an object belongs to. */
 export interface Spec {
@@ -62,14 +62,13 @@ const submit = (
   wantsStream: boolean
 ): Effect.Effect<any, any, any> => {
   const services = fiber.context.mapUnsafe
-  const service =
-    pool === undefined ? (services.get(ThreadPool.key) as ThreadPool["Service"] | undefined) : undefined
-  const core = pool?.core ?? service?.core
-  if (core === undefined) {
+  const service = pool ?? (services.get(ThreadPool.key) as ThreadPool["Service"] | undefined)
+  if (service === undefined) {
     return Effect.die(
       new Error(`Service not found: ${ThreadPool.key}. Provide NodeThreads.layer, or ThreadPool.layerInline`)
     )
   }
+  const core = coreOf(service)
   return Effect.callback((resume) => {
     const call = new Call(
       fiber,
@@ -107,7 +106,7 @@ const streamOf = (spec: Spec): Stream.Stream<unknown, unknown, any> =>
 const openSource = (spec: Spec) =>
   Effect.uninterruptibleMask((restore) =>
     Effect.acquireRelease(
-      Effect.flatMap(coreOf(spec), (core) =>
+      Effect.flatMap(poolOf(spec), (core) =>
         Effect.flatMap(restore(perform(spec, true)), (result: unknown) =>
           isSource(result)
             ? Effect.succeed({ core, source: result })
@@ -118,8 +117,8 @@ const openSource = (spec: Spec) =>
     )
   )
 
-const coreOf = (spec: Spec): Effect.Effect<Core, never, any> =>
-  spec.pool === undefined ? Effect.map(ThreadPool, (_) => _.core) : Effect.succeed(spec.pool.core)
+const poolOf = (spec: Spec): Effect.Effect<Core, never, any> =>
+  spec.pool === undefined ? coreInContext : Effect.succeed(spec.pool.core)
 
 const isSource = (result: unknown): result is SourceHandle => result instanceof SourceHandle
 

@@ -19,6 +19,7 @@ import { startInline } from "./inline.ts"
 import { limits, resolve, type Settings, shown } from "./options.ts"
 import { spawnFailure } from "./outcome.ts"
 import { leases, stats, threads, waiters } from "./report.ts"
+import { nestedAreMadeBy } from "./service.ts"
 import { startThread } from "./spawn.ts"
 import { Tally } from "./tally.ts"
 import type { Thread } from "./thread.ts"
@@ -61,6 +62,15 @@ export const makeInline = Effect.fnUntraced(function* (options: Options) {
   const settings = resolve({ ...options, min: 0, max: 0 }, 0)
   return { core: yield* makeCore(settings, Effect.never, true) }
 })
+
+// It runs calls within calls where they are made, so that no thread waits for another (EV-84).
+nestedAreMadeBy((references) => {
+  const options = { references: references.map((key) => Context.Reference<unknown>(key, unset)) }
+  return Effect.runSync(Scope.provide(makeInline(options), Scope.makeUnsafe())).core
+})
+
+/** Only values that somebody has set are sent. */
+const unset = { defaultValue: () => undefined }
 
 const makeCore = Effect.fnUntraced(function* (
   settings: Settings,
