@@ -7,8 +7,8 @@ import { MysqlDriver } from "@cenote/sql-mysql2"
 import { PgDriver } from "@cenote/sql-pg"
 import { Faults, TestServers } from "@cenote/testing"
 import { NodeThreads } from "@cenote/threads"
-import { describe, expect, it } from "@effect/vitest"
-import { type Context, type Duration, Effect, Fiber, Layer, Ref, type Scope } from "effect"
+import { afterAll, beforeAll, describe, expect, it } from "@effect/vitest"
+import { type Context, type Duration, Effect, Exit, Fiber, Layer, Ref, Scope } from "effect"
 import { SqlClient } from "effect/sql/SqlClient"
 import type { SqlError } from "effect/sql/SqlError"
 
@@ -18,7 +18,6 @@ const max = 8
 interface Kind {
   readonly name: string
   readonly available: Effect.Effect<void, TestServers.ServerError>
-  /** A server of the test's own, since it is stopped. */
   readonly server: Effect.Effect<TestServers.Server, TestServers.ServerError, Scope.Scope>
   readonly driver: (settings: TestServers.Settings) => SqlDriver.SqlDriver<any>
   readonly table: string
@@ -95,8 +94,7 @@ interface Bench {
   readonly observe: <A, E>(f: (sql: SqlClient) => Effect.Effect<A, E>) => Effect.Effect<A, E | SqlError>
 }
 
-const makeBench = Effect.fnUntraced(function* (kind: Kind) {
-  const server = yield* kind.server
+const makeBench = Effect.fnUntraced(function* (kind: Kind, server: TestServers.Server) {
   const settings = yield* server.freshDatabase
   const proxy = yield* Faults.proxy({ host: settings.host, port: settings.port })
   const observe: Bench["observe"] = (f) =>
@@ -190,10 +188,17 @@ const check = Effect.fnUntraced(function* (
 
 const faults: Record<
   string,
-  { readonly limit?: Duration.Input; readonly run: (bench: Bench) => Effect.Effect<unknown, unknown> }
+  {
+    readonly limit?: Duration.Input
+    readonly stopsServer?: true
+    readonly run: (bench: Bench) => Effect.Effect<unknown, unknown>
+  }
 > = {
-  "the server restarts": { run: ({ server }) => server.restart },
-  "the server crashes and comes back": { run: ({ server }) => Effect.andThen(server.kill, server.start) },
+  "the server restarts": { stopsServer: true, run: ({ server }) => server.restart },
+  "the server crashes and comes back": {
+    stopsServer: true,
+    run: ({ server }) => Effect.andThen(server.kill, server.start)
+  },
   "all sessions are killed": { run: ({ kind, observe }) => observe(kind.killOthers) },
   "all connections are closed on the way": { run: ({ proxy }) => proxy.drop },
   "all connections are reset on the way": { run: ({ proxy }) => proxy.reset },
@@ -213,12 +218,20 @@ const faults: Record<
 
 for (const kind of kinds) {
   await TestServers.describeWith(`${kind.name}, while 50 fibers work`, [kind.available], () => {
+    // For all tests that leave it as it was.
+    const scope = Scope.makeUnsafe()
+    let shared: TestServers.Server
+    beforeAll(async () => {
+      shared = await Effect.runPromise(Scope.provide(kind.server, scope))
+    })
+    afterAll(() => Effect.runPromise(Scope.close(scope, Exit.void)))
+
     for (const where of ["raw", "tpooled"] as const) {
       describe(where, { timeout: 120_000 }, () => {
-        for (const [name, { limit = "15 seconds", run }] of Object.entries(faults)) {
+        for (const [name, { limit = "15 seconds", run, stopsServer }] of Object.entries(faults)) {
           it.live(name, () =>
             Effect.gen(function* () {
-              const bench = yield* makeBench(kind)
+              const bench = yield* makeBench(kind, stopsServer ? yield* kind.server : shared)
               const worked = yield* Effect.gen(function* () {
                 const working = yield* work(limit)
                 yield* working.progress
@@ -245,7 +258,7 @@ for (const kind of kinds) {
 
         it.live("the server ends sessions that are idle: they are replaced, and no borrower notices", () =>
           Effect.gen(function* () {
-            const bench = yield* makeBench(kind)
+            const bench = yield* makeBench(kind, yield* kind.server)
             yield* bench.observe((sql) => kind.endIdle(sql, bench.settings.database))
             yield* Effect.gen(function* () {
               const sql = yield* SqlClient
@@ -264,7 +277,7 @@ for (const kind of kinds) {
 
         it.live("a half-open connection is found on the borrow after a rest", () =>
           Effect.gen(function* () {
-            const bench = yield* makeBench(kind)
+            const bench = yield* makeBench(kind, shared)
             yield* Effect.gen(function* () {
               const sql = yield* SqlClient
               yield* sql`select 1`

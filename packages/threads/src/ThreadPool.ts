@@ -650,7 +650,7 @@ export const patientStream: <A, E, R>(stream: Stream.Stream<A, E, R>) => Stream.
 export const resize = (
   limits: number | { readonly min?: number | undefined; readonly max?: number | undefined }
 ): Effect.Effect<void, never, ThreadPool> =>
-  Effect.flatMap(service.core, (core) => {
+  Effect.flatMap(service.coreInContext, (core) => {
     const given = typeof limits === "object" && limits !== null ? limits : { max: limits }
     const { max, min } = options_.limits(core.name, given, core)
     return core.resize(min, max)
@@ -664,7 +664,7 @@ export const resize = (
  * @category operations
  * @since 0.1.0
  */
-export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(service.core, (core) =>
+export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(service.coreInContext, (core) =>
   core.drain()
 )
 
@@ -674,7 +674,10 @@ export const drain: Effect.Effect<void, never, ThreadPool> = Effect.flatMap(serv
  * @category observing
  * @since 0.1.0
  */
-export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(service.core, report.stats)
+export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(
+  service.coreInContext,
+  report.stats
+)
 
 /**
  * What happens in the pool from now on: its threads come and go as the resources of a pool (`Created`, `Closed`,
@@ -685,7 +688,7 @@ export const stats: Effect.Effect<Stats, never, ThreadPool> = Effect.flatMap(ser
  * @since 0.1.0
  */
 export const events: Stream.Stream<PoolEvent.PoolEvent | ThreadEvent, never, ThreadPool> = Stream.unwrap(
-  Effect.map(service.core, (core) => {
+  Effect.map(service.coreInContext, (core) => {
     const ofCalls: Stream.Stream<ThreadEvent> = Stream.unwrap(
       Effect.acquireRelease(
         Effect.map(PubSub.subscribe(core.tally.events), (subscription) => {

@@ -13,7 +13,7 @@ import type { Core } from "./core.ts"
 import { misused } from "./outcome.ts"
 import type { Target } from "./protocol.ts"
 import { handleOf } from "./handle.ts"
-import { core as coreInContext, coreOf, Inline, Patient, ThreadPool, Unkillable } from "./service.ts"
+import { coreInContext, coreOf, Inline, Patient, ThreadPool, Unkillable } from "./service.ts"
 
 /** What to run, and where: the pool in the context, or the one that an object belongs to. */
 export interface Spec {

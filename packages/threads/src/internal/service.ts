@@ -17,7 +17,7 @@ export interface Nested {
 export const coreOf = (service: ThreadPool["Service"]): Core =>
   "core" in service ? service.core : (service.made ??= makeNested(service.references))
 
-export const core: Effect.Effect<Core, never, ThreadPool> = Effect.map(ThreadPool, coreOf)
+export const coreInContext: Effect.Effect<Core, never, ThreadPool> = Effect.map(ThreadPool, coreOf)
 
 let makeNested: (references: ReadonlyArray<string>) => Core
 
