@@ -319,7 +319,7 @@ describe.each(places)("$name", ({ layer }) => {
         const { endTime, startTime } = ended(trace.of("inner.first"))
         expect(startTime).toBeGreaterThan(before)
         expect(endTime).toBeLessThan(after)
-        // It slept for 1 ms.
+        // It took a millisecond.
         expect(endTime - startTime).toBeGreaterThan(500_000n)
         const events = (trace.of("with event") as Tracer.NativeSpan).events
         expect(events).toEqual([["half way", 1_000_000n, { percent: 50 }]])
