@@ -1530,6 +1530,61 @@ describe("a race", () => {
     await bench.close()
   })
 
+  it("between starts that fail in turn, while calls keep coming: no start follows another, and all calls hear", async () => {
+    const bench = await new Bench().open({ min: 0, max: 3, spawnRetry: Schedule.recurs(0) })
+    bench.platform.starts = "held"
+    const calls = [1, 2, 3].map((n) => bench.fork(double(n)))
+    await bench.rest()
+    for (const left of [3, 2, 1]) {
+      expect(bench.platform.up.length).toBe(left)
+      expect(calls.every((fiber) => fiber.pollUnsafe() === undefined)).toBe(true)
+      bench.platform.up[0]!.exit()
+      await bench.rest()
+      if (left > 1) calls.push(await bench.start(double(left)))
+    }
+    for (const call of calls) expect(failed(call)).toMatchObject({ _tag: "SpawnFailed" })
+    expect(await bench.stats()).toMatchObject({ failures: 3, pending: 0, creating: 0 })
+    // The next call may ask again.
+    bench.platform.starts = "at once"
+    expect(await bench.run(double(5))).toBe(10)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between starts that fail in turn, while a thread serves those in line: no start follows another without a pause", async () => {
+    const bench = await new Bench().open({ min: 0, max: 3, spawnRetry: Schedule.recurs(0) })
+    const { platform } = bench
+    await bench.start(shop.later("a"))
+    platform.starts = "held"
+    const calls = ["b", "c", "d"].map((id) => bench.fork(shop.later(id)))
+    await bench.rest()
+    expect(platform.up.length).toBe(3)
+    platform.up[1]!.exit()
+    calls.push(await bench.start(shop.later("e")))
+    expect(platform.up.length, "none in place of the first that failed").toBe(2)
+    platform.up[1]!.exit()
+    calls.push(await bench.start(shop.later("f")))
+    expect(platform.up.length, "none during the pause").toBe(1)
+    await bench.world.advance(100)
+    expect(platform.up.length, "both after it").toBe(3)
+
+    // One that is called off is the last that is heard of.
+    platform.up[1]!.exit()
+    await bench.rest()
+    await bench.run(ThreadPool.resize({ min: 0, max: 1 }))
+    platform.up[1]!.exit()
+    await bench.run(ThreadPool.resize({ min: 0, max: 2 }))
+    await bench.rest()
+    expect(platform.up.length, "none during the pause").toBe(1)
+    platform.starts = "at once"
+    await bench.world.advance(200)
+    expect(platform.up.length, "one after it").toBe(2)
+    await bench.endTasks()
+    for (const call of calls) expect(call.pollUnsafe()?._tag).toBe("Success")
+    await bench.checkRest()
+    await bench.close()
+  })
+
   it("between the end of an object's scope and that of the pool: nobody is warned of a disposal", async () => {
     const bench = await new Bench().open({ size: 1 })
     const lines: Array<unknown> = []

@@ -19,7 +19,9 @@ export class Growth {
   private readonly leases = new Set<Fiber.Fiber<Thread, unknown>>()
   /** Threads in a row that ended by themselves soon after they had started, before they had ended a call. */
   diedYoung = 0
-  /** Attempts in a row to start one more thread that failed, and whether the pause after the last goes on. */
+  /** Why a thread that was asked for did not come, until all that were asked for beside it have come or have not. */
+  private failure: Cause.Cause<SpawnFailed | PoolError.PoolError> | undefined = undefined
+  /** How often in a row that was so while others served the line, and whether the pause after the last goes on. */
   private failed = 0
   private pauses = false
   /** Calls off the end of that pause. */
@@ -36,9 +38,12 @@ export class Growth {
     return this.leases.size
   }
 
-  /** Whether another thread may be asked for: not right after one could not be started, while others serve the line. */
+  /**
+   * Whether another thread may be asked for. Not after one that could not be started, while more are being started: were
+   * each replaced by the next, those in line would never hear. And not right after that while others serve the line.
+   */
   get isAllowed(): boolean {
-    return this.core.threads.size === 0 || !this.pauses
+    return this.failure === undefined && (this.core.threads.size === 0 || !this.pauses)
   }
 
   /** How long the next thread waits before it starts, in milliseconds: longer for each that died young. */
@@ -55,9 +60,10 @@ export class Growth {
     this.leases.add(lease)
     lease.addObserver((exit) => {
       this.leases.delete(lease)
-      if (Exit.isSuccess(exit)) this.came(exit.value)
-      else if (Cause.hasInterruptsOnly(exit.cause)) core.schedule()
-      else this.failedToCome(exit.cause)
+      if (Exit.isSuccess(exit)) return this.came(exit.value)
+      if (!Cause.hasInterruptsOnly(exit.cause)) this.failure = exit.cause
+      if (this.failure === undefined) core.schedule()
+      else if (this.leases.size === 0 && core.state !== "closed") this.noneCame(this.failure)
     })
   }
 
@@ -74,16 +80,17 @@ export class Growth {
   }
 
   private came(thread: Thread): void {
+    this.failure = undefined
     this.failed = 0
     this.pauses = false
     this.cancelPause?.()
     this.core.adopt(thread)
   }
 
-  /** With no thread up, and none coming, those in line hear why. */
-  private failedToCome(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
+  /** All that were asked for have failed or were called off. With no thread up, those in line hear why. */
+  private noneCame(cause: Cause.Cause<SpawnFailed | PoolError.PoolError>): void {
     const { core } = this
-    if (core.state === "closed" || this.leases.size > 0) return
+    this.failure = undefined
     if (core.threads.size > 0) {
       // Those that are up serve the line; asking at once for another would end as this did.
       const pause = pauseAfter(++this.failed)

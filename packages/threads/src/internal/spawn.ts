@@ -59,8 +59,10 @@ export const startThread = Effect.fnUntraced(function* (
   )
   running.addObserver((exit) => {
     const error = Exit.isFailure(exit) ? underlying(Cause.squash(exit.cause)) : undefined
+    const wasReady = thread.state !== "starting"
+    // Whoever starts it may hear, and have done with it, before this returns.
     Deferred.doneUnsafe(ready, Exit.fail(failed(error)))
-    if (thread.state === "starting") return
+    if (!wasReady) return
     core.died(thread, crashReason(error), isExit(error) ? undefined : error)
     core.left(thread)
   })
