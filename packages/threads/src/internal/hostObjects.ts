@@ -8,8 +8,14 @@ const callKey = "call"
 export const effectKey = "~effect/Effect"
 export const streamKey = "~effect/Stream"
 
-/** A pull ends after so many items, or so many milliseconds. */
+/** A pull ends after so many items at the most, or so many milliseconds. */
 const pullLimits = { items: 256, millis: 5 }
+
+/** When one pull ends: with so many items, or at that time. */
+interface PullLimits {
+  readonly items: number
+  readonly until: number
+}
 
 /** An object that stays, and the calls on it. */
 export interface KeptObject {
@@ -237,6 +243,8 @@ export class IteratorSource implements Source {
   private ended = false
   /** What it threw after it had given something: for the next pull. */
   private failure: { readonly error: unknown } | undefined = undefined
+  /** Items given so far. A pull gives no more than that, so that fewer are made in vain than were wanted. */
+  private given = 0
 
   constructor(iterator: Iterator<unknown> | AsyncIterator<unknown>, now: () => number) {
     this.iterator = iterator
@@ -245,9 +253,12 @@ export class IteratorSource implements Source {
 
   pull(activity: Activity): unknown {
     const items: Array<unknown> = []
-    const until = this.now() + pullLimits.millis
+    const limits = {
+      items: Math.min(Math.max(1, this.given), pullLimits.items),
+      until: this.now() + pullLimits.millis
+    }
     if (this.failure !== undefined) throw this.failure.error
-    while (!this.ended && items.length < pullLimits.items && this.now() < until && !activity.aborted) {
+    while (!this.isOver(items, limits) && !activity.aborted) {
       let step
       try {
         step = this.pending ?? this.iterator.next()
@@ -258,7 +269,7 @@ export class IteratorSource implements Source {
         break
       }
       if (isThenable(step)) {
-        const pulled = this.pullAsync(items, until, step)
+        const pulled = this.pullAsync(items, limits, step)
         // Nobody waits for it any more: the step goes on, and the next pull finds it.
         const aborted = new Promise<unknown>((resolve) => {
           activity.onAbort = () => resolve([[], false])
@@ -272,7 +283,7 @@ export class IteratorSource implements Source {
 
   private async pullAsync(
     items: Array<unknown>,
-    until: number,
+    limits: PullLimits,
     first: PromiseLike<IteratorResult<unknown>>
   ): Promise<unknown> {
     let step = first
@@ -284,14 +295,23 @@ export class IteratorSource implements Source {
       if (result === undefined) return [items, false]
       this.pending = undefined
       this.take(result, items)
-      if (this.ended || items.length >= pullLimits.items || this.now() >= until) return [items, this.ended]
+      if (this.isOver(items, limits)) return [items, this.ended]
       step = Promise.resolve(this.iterator.next() as PromiseLike<IteratorResult<unknown>>)
     }
   }
 
+  /** Whether a pull gives what it has. */
+  private isOver(items: ReadonlyArray<unknown>, limits: PullLimits): boolean {
+    return this.ended || items.length >= limits.items || this.now() >= limits.until
+  }
+
   private take(result: IteratorResult<unknown>, items: Array<unknown>): void {
-    if (result.done === true) this.ended = true
-    else items.push(result.value)
+    if (result.done === true) {
+      this.ended = true
+      return
+    }
+    items.push(result.value)
+    this.given++
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
