@@ -295,7 +295,7 @@ describe("leakAfter", () => {
         { pool: "db", resource: 1, fiber: leaky.id, span: "report", held: 10_000, at: 10_000 }
       ])
       expect(lines).toHaveLength(1)
-      expect(lines[0]).toMatch(/^Warn: .*"db".*leakAfter/)
+      expect(lines[0]).toMatch(/^Warn: pool "db": a resource has been held for 10s, longer than leakAfter/)
       expect(lines[0]).toContain(`"fiber":${leaky.id}`)
       expect(lines[0]).toContain('"span":"report"')
 

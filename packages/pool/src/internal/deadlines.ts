@@ -1,4 +1,5 @@
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { Core } from "./core.ts"
 import type { Lease } from "./lease.ts"
@@ -115,9 +116,12 @@ export class Deadlines<A, E> {
       const held = now - lease.leaksAt + leakAfter
       lease.leaksAt = undefined
       const details = { resource: lease.slot!.id, fiber: lease.fiber.id, span: spanName(lease), held }
-      const message = `pool ${JSON.stringify(name)}: a resource has been held for longer than leakAfter`
+      const message = `pool ${JSON.stringify(name)}: a resource has been held for ${inWords(held)}, longer than leakAfter`
       core.work.detach(Effect.logWarning(message, details))
       if (core.events.noted) core.tell("Leaked", details)
     }
   }
 }
+
+/** For people: without the fraction of a millisecond. */
+const inWords = (millis: number): string => Duration.format(Duration.millis(Math.round(millis)))
