@@ -486,8 +486,15 @@ export class Model {
       resource.condemned ||
       this.closed ||
       (this.config.maxAge && this.now - resource.createdAt > times.maxAge) ||
-      (resource.holders.length === 0 && this.live() > this.max)
+      // What is shared might never come to rest: as many as there are too many are lent to nobody more.
+      (this.live() > this.max && (resource.holders.length === 0 || this.staying() > this.max))
     )
+  }
+
+  private staying(): number {
+    return [...this.resources].filter(
+      ({ condemned, phase }) => !condemned && (phase === "ready" || phase === "busy")
+    ).length
   }
 
   private isExpired(resource: Resource): boolean {

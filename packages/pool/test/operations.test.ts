@@ -1,11 +1,11 @@
 /**
  * What is done to a live pool: closing what it has, recycling, suspending, resizing; and finalizers that fail.
  */
-import { Pool, PoolError } from "@cenote/pool"
+import { KeyedPool, Pool, PoolError } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Option } from "effect"
 import { TestClock } from "effect/testing"
-import { borrow, borrowers, logged, rest, settle, states, Things } from "./kit.ts"
+import { borrow, borrowers, logged, rest, settle, start, states, Things } from "./kit.ts"
 
 describe("finalizers", () => {
   for (const [how, closing] of Object.entries({
@@ -338,6 +338,45 @@ describe("resize", () => {
         yield* settle
         expect(things.closed).toEqual([2])
       }
+    })
+  )
+})
+
+describe("resources that are shared without a pause", () => {
+  it.effect("go nevertheless when the pool is made smaller", () =>
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ acquire: new Things().acquire, max: 2, concurrency: 2 })
+      const holders = yield* borrowers(pool, 4)
+      yield* Pool.resize(pool, 1)
+      for (let i = 0; i < 10; i++) {
+        const next = yield* borrow(pool)
+        yield* holders.shift()!.giveBack
+        holders.push(next)
+      }
+      expect(yield* Pool.size(pool)).toBe(1)
+    })
+  )
+
+  it.effect("make room for another key that has none", () =>
+    Effect.gen(function* () {
+      const pool = yield* KeyedPool.make({
+        acquire: (key: string) => Effect.succeed({ key }),
+        max: 1,
+        concurrency: 2
+      })
+      const hold = (key: string) => {
+        const until = Deferred.makeUnsafe<void>()
+        const fiber = start(KeyedPool.use(pool, key, () => Deferred.await(until)))
+        return Effect.as(fiber, Effect.andThen(Deferred.succeed(until, undefined), settle))
+      }
+      let giveBack = yield* hold("busy")
+      const quiet = yield* start(KeyedPool.use(pool, "quiet", () => Effect.succeed("served")))
+      for (let i = 0; i < 10; i++) {
+        const next = yield* hold("busy")
+        yield* giveBack
+        giveBack = next
+      }
+      expect(quiet.pollUnsafe()).toEqual(Exit.succeed("served"))
     })
   )
 })

@@ -283,3 +283,29 @@ describe("a pool of connections", () => {
     }).pipe(Effect.provide(over(databases, { max: 1 })))
   })
 })
+
+describe("a server that ends each connection right after it is made", () => {
+  const uses: Record<string, Effect.Effect<unknown, unknown, ConnectionPool.ConnectionPool | SqlClient>> = {
+    "a borrower": ConnectionPool.use(() => Effect.void),
+    "a statement of a client": Effect.flatMap(SqlClient, (sql) => sql`SELECT 1`)
+  }
+  for (const [who, use] of Object.entries(uses)) {
+    it.effect(`${who} hears of it, and does not connect for ever`, () => {
+      const databases = new FakeDatabases()
+      const driver = databases.driver({ host: "db", database: "d" })
+      const ending: SqlDriver.SqlDriver = {
+        ...driver,
+        connect: (options) =>
+          Effect.tap(Effect.delay(driver.connect(options), 10), (session) =>
+            Effect.sync(() => queueMicrotask(() => (session as FakeSession).end()))
+          )
+      }
+      return Effect.gen(function* () {
+        const fiber = yield* Effect.forkChild(Effect.flip(use))
+        yield* TestClock.adjust("1 second")
+        expect(databases.opened).toHaveLength(3)
+        expect(yield* Fiber.join(fiber)).toEqual(lost())
+      }).pipe(Effect.provide(RawConnectionPool.layer(ending, { max: 1 })))
+    })
+  }
+})

@@ -285,10 +285,27 @@ export class Core<A, E> {
     if (this.state !== "open") return "poolClosed"
     const { maxAge, maxIdle } = this.settings
     if (maxAge !== Infinity && (maxAge === 0 || isOver(slot.maxAge, slot.createdAt, now))) return "maxAge"
-    if (slot.leases > 0) return undefined
+    if (slot.leases > 0) return this.reasonToEmpty()
     if (maxIdle === 0) return "maxIdle"
     if (this.live() > this.max) return "shrunk"
     return this.group !== undefined && this.group.claims(this) ? "stolen" : undefined
+  }
+
+  /** Why one that others still share is to be lent to nobody more: it might never come to rest by itself. */
+  private reasonToEmpty(): CloseReason | undefined {
+    if (this.live() > this.max) {
+      let staying = 0
+      for (const { condemned, phase } of this.slots) {
+        if (condemned === undefined && (phase === "ready" || phase === "busy")) staying++
+      }
+      if (staying > this.max) return "shrunk"
+    }
+    if (this.group === undefined || !this.group.claims(this)) return undefined
+    // One at a time: its room is not there before all have returned it.
+    for (const { condemned, phase } of this.slots) {
+      if (condemned === "stolen" && phase === "ready") return undefined
+    }
+    return "stolen"
   }
 
   // -----------------------------------------------------------------------------

@@ -178,10 +178,16 @@ export const makeBare = Effect.fnUntraced(function* (
 
   /** Lends until the scope closes or the handle is released, whichever comes first. */
   const get: Effect.Effect<Handle, SqlPoolError, Scope.Scope> = Effect.uninterruptibleMask((restore) =>
-    Effect.withFiber((fiber) => getFor(Context.getUnsafe(fiber.context, Scope.Scope), restore))
+    Effect.withFiber((fiber) =>
+      getFor(Context.getUnsafe(fiber.context, Scope.Scope), restore, new Patience(last))
+    )
   )
 
-  const getFor = (scope: Scope.Scope, restore: Restore): Effect.Effect<Handle, SqlPoolError> => {
+  const getFor = (
+    scope: Scope.Scope,
+    restore: Restore,
+    patience: Patience
+  ): Effect.Effect<Handle, SqlPoolError> => {
     const loan = Scope.makeUnsafe()
     return Effect.flatMap(
       closedOnFailure(restore(borrow(loan)), loan),
@@ -190,7 +196,11 @@ export const makeBare = Effect.fnUntraced(function* (
         if (member.isOver) {
           // Nothing has run on it.
           const returned = Effect.andThen(member.invalidate, Scope.close(loan, Exit.void))
-          return Effect.andThen(returned, getFor(scope, restore))
+          const problem = patience.afterEnded(member)
+          return Effect.andThen(
+            returned,
+            problem === undefined ? getFor(scope, restore, patience) : Effect.fail(problem)
+          )
         }
         const { exclusive } = member.session
         if (concurrency === 1 || exclusive === undefined) return hold(borrowed, scope, loan)
@@ -215,12 +225,19 @@ export const makeBare = Effect.fnUntraced(function* (
     return Effect.andThen(handle.endWith(scope), marked(handle))
   }
 
-  const lend: Bare["lend"] = <A, E, R>(f: (connection: Connection) => Effect.Effect<A, E, R>) =>
-    Pool.use(pool, (member): Effect.Effect<A, E | typeof over, R> =>
-      member.isOver ? Effect.andThen(member.invalidate, Effect.fail(over)) : f(member)
-    ).pipe(
+  const lend: Bare["lend"] = (f) => Effect.suspend(() => lendFor(f, new Patience(last)))
+
+  const lendFor = <A, E, R>(
+    f: (connection: Connection) => Effect.Effect<A, E, R>,
+    patience: Patience
+  ): Effect.Effect<A, E | SqlError, R> =>
+    Pool.use(pool, (member): Effect.Effect<A, E | SqlError | typeof over, R> => {
+      if (!member.isOver) return f(member)
+      const problem = patience.afterEnded(member)
+      return Effect.andThen(member.invalidate, Effect.fail(problem ?? over))
+    }).pipe(
       Effect.catch((error): Effect.Effect<A, E | SqlError, R> => {
-        if (error === over) return lend(f)
+        if (error === over) return lendFor(f, patience)
         return Effect.fail(isOwn(error) ? toSqlError(errorOf(error)) : error)
       })
     )
@@ -272,6 +289,33 @@ interface Borrowed {
 const longestPass = 50
 
 const over: unique symbol = Symbol("over")
+
+/** Connections made while one borrower waits that may have ended before it has them. */
+const mostEnded = 3
+
+/**
+ * How often one borrower asks again where it gets a connection that has ended. Those that were there before it came are used up
+ * some time; but a server that ends each new one would have it connect for ever, whatever `acquireTimeout` is.
+ */
+class Patience {
+  private ended = 0
+  private readonly newest: number
+
+  /** `newest`: the number of the connection that was made last before it came. */
+  constructor(newest: number) {
+    this.newest = newest
+  }
+
+  /** Why it is to give up, if it is. */
+  afterEnded(member: Member): SqlError | undefined {
+    if (member.id <= this.newest || ++this.ended < mostEnded) return undefined
+    if (member.life.ended !== undefined) return member.life.ended
+    const message = "the connection ended as soon as it was made"
+    return new SqlError({
+      reason: new ConnectionError({ cause: new Error(message), message, operation: "acquireConnection" })
+    })
+  }
+}
 
 const shown = (
   leases: ReadonlyArray<Pool.Lease<unknown>>
