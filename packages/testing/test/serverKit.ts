@@ -4,16 +4,19 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Effect, Schedule } from "effect"
 
+/** How long that may take, in seconds: a whole test run with servers may be starting, and others beside it. */
+const bound = 45
+
 /** Waits for something that is about to happen. */
 export const eventually = <E, R>(condition: Effect.Effect<boolean, E, R>, what: string) =>
   Effect.repeat(condition, {
     until: (holds) => holds,
     schedule: Schedule.spaced("20 millis"),
-    times: 750
+    times: (bound * 1000) / 20
   }).pipe(
     Effect.filterOrFail(
       (holds) => holds,
-      () => new Error(`waited for 15 s in vain: ${what}`)
+      () => new Error(`waited for ${bound} s in vain: ${what}`)
     )
   )
 

@@ -198,20 +198,35 @@ class FakeThread {
               void Effect.runForkWith(context)(handler(message) as Effect.Effect<unknown>)
             this.end = (error) => resume(Effect.fail(error))
             return Effect.callback<void>((closed) => {
-              this.world.scheduler.add(() => {
+              let left = this.world.platform.stepsToEnd
+              const next = (): void => {
+                if (--left > 0) return this.world.scheduler.add(next)
                 this.state = "gone"
                 closed(Effect.void)
-              })
+              }
+              this.world.scheduler.add(next)
             })
           })
         )
     }
   }
 
+  /** Takes one message, and what it says then gets out; nothing else does. */
+  async takeOne(): Promise<void> {
+    this.isStill = false
+    this.moveIn()
+    this.isStill = true
+    for (let left = 5; left > 0; left--) await turn()
+    this.isStill = false
+    while (this.outwards.length > 0) this.moveOut()
+    this.isStill = true
+  }
+
   private moveIn(): void {
     if (this.isStill || this.state !== "up") return
     const message = this.inwards.shift()
     if (message === undefined) return
+    if (this.world.platform.diesWithFirst && message[0] !== ToThread.configure) return this.exit()
     this.host.receive(message)
     this.host.flush()
   }
@@ -271,6 +286,10 @@ class FakePlatform {
   starts: "at once" | "held" | "failing" = "at once"
   /** Whether shared memory is shared on its way to a thread. */
   sharesMemory = true
+  /** Whether a thread ends when it gets its first call, which it does not begin. */
+  diesWithFirst = false
+  /** How long the end of a thread that was told to end takes. */
+  stepsToEnd = 1
   /** Tasks on the calling thread. */
   inlineTasks = (): number => 0
   private readonly world: World
@@ -1582,6 +1601,111 @@ describe("a race", () => {
     await bench.endTasks()
     for (const call of calls) expect(call.pollUnsafe()?._tag).toBe("Success")
     await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between a drain and a start that fails, and leaves something behind for a while: the drain ends", async () => {
+    const bench = await new Bench().open({
+      min: 0,
+      max: 2,
+      spawnRetry: Schedule.recurs(0),
+      spawnTimeout: 1000
+    })
+    await bench.start(later("a"))
+    bench.platform.starts = "held"
+    await bench.start(later("b"))
+    await bench.endTasks()
+    expect(bench.platform.up.length).toBe(2)
+    const drain = await bench.start(ThreadPool.drain)
+    const call = await bench.start(double(4))
+    bench.platform.starts = "at once"
+    bench.platform.stepsToEnd = 50
+    await bench.world.advance(1000)
+    // It looks for that in real time.
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    await bench.rest()
+    expect(drain.pollUnsafe()?._tag).toBe("Success")
+    expect(succeeded(call)).toBe(8)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between threads that die before they begin what they are sent: the caller hears", async () => {
+    const bench = await new Bench().open({ min: 0, max: 1 })
+    bench.platform.diesWithFirst = true
+    const call = await bench.start(double(1))
+    for (let left = 60; left > 0 && call.pollUnsafe() === undefined; left--) await bench.world.advance(1000)
+    expect(failed(call)).toMatchObject({ _tag: "ThreadCrashed", started: false })
+    expect((await bench.stats()).crashes).toBe(10)
+    bench.platform.diesWithFirst = false
+    const next = await bench.start(double(2))
+    await bench.world.advance(10_000)
+    expect(succeeded(next)).toBe(4)
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between calls that create objects, which keep coming, and one that does not: it has its turn", async () => {
+    const bench = await new Bench().open({ size: 1 })
+    const [thread] = bench.platform.up
+    const objects: Array<Fiber.Fiber<unknown, unknown>> = []
+    const create = async (): Promise<void> => {
+      objects.push(await bench.start(Effect.scoped(Effect.andThen(proxied("x"), Effect.never))))
+    }
+    thread!.stand(true)
+    for (let i = 0; i < 3; i++) await create()
+    // Nobody knows how long this takes: it is not sent ahead.
+    const call = await bench.start(ThreadPool.execute(() => globalThis.workshop.later("a")))
+    for (let i = 0; i < 10; i++) {
+      await create()
+      await thread!.takeOne()
+      await bench.rest()
+    }
+    expect(globalThis.workshop.begun).toEqual(["a"])
+    thread!.stand(false)
+    await bench.endTasks()
+    expect(succeeded(call)).toBe("a")
+    for (const fiber of objects) fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between a long task and calls on an object of the same thread: what was sent behind the task goes elsewhere", async () => {
+    const bench = await new Bench().open({ size: 2 })
+    const { fiber, thing } = await held(bench, "x")
+    // It is known to be short.
+    for (let i = 0; i < 20; i++) await bench.run(shop.laterOrNow(undefined))
+    const calls: Array<Fiber.Fiber<unknown, unknown>> = []
+    for (const id of ["a", "b", undefined]) calls.push(await bench.start(shop.laterOrNow(id)))
+    const threads = [...bench.core.threads]
+    expect(threads.map(({ objects, unpinned }) => [objects, unpinned])).toEqual([
+      [1, 2],
+      [0, 1]
+    ])
+    globalThis.workshop.end(threads[1]!.withIt[0]!.args[0])
+    for (let i = 0; i < 10; i++) {
+      await bench.start(thing.name())
+      await bench.world.advance(0.5)
+    }
+    expect(calls[2]!.pollUnsafe()?._tag).toBe("Success")
+    await bench.endTasks()
+    fiber.interruptUnsafe()
+    await bench.rest()
+    await bench.checkRest()
+    await bench.close()
+  })
+
+  it("between a drain of a pool without threads and calls on the calling thread that keep coming: it ends", async () => {
+    const bench = await new Bench().open({ max: 0 })
+    const first = await bench.start(ThreadPool.inline(later("a")))
+    const drain = await bench.start(ThreadPool.drain)
+    const second = await bench.start(ThreadPool.inline(later("b")))
+    globalThis.workshop.end("a")
+    await bench.rest()
+    expect(drain.pollUnsafe()?._tag).toBe("Success")
+    await bench.endTasks()
+    expect([first, second].map(succeeded)).toEqual(["a", "b"])
     await bench.close()
   })
 

@@ -97,6 +97,8 @@ export class Call {
   joinedIn = -1
   joinedAt = 0
   thread: Thread | undefined = undefined
+  /** Threads that died young before they had begun it. */
+  misses = 0
   slot = -1
   /** Monotonic milliseconds. */
   submittedAt: number

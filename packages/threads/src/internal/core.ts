@@ -29,6 +29,9 @@ import type { Owner, Reply, Sendable, Thread } from "./thread.ts"
 import type { Tally } from "./tally.ts"
 import type { Timers } from "./timers.ts"
 
+/** Threads that may die young under a call before they begin it. Then its caller hears, as no other may do better. */
+const mostMisses = 10
+
 /**
  * The scheduler: one line of calls, the threads that the pool has lent it, and what is with each of them.
  *
@@ -127,7 +130,8 @@ export class Core implements Owner {
     if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
     // What belongs to something that was begun before goes on while the pool drains.
-    const isHeld = this.draining !== undefined && !call.inline && !belongsToEarlier(call)
+    const isApart = call.inline && !this.onlyInline && this.max > 0
+    const isHeld = this.draining !== undefined && !isApart && !belongsToEarlier(call)
     if (call.pinned !== undefined) {
       if (!isHeld) return this.placePinned(call, call.pinned)
       this.joins(call, this.pumps - 1, call.submittedAt)
@@ -282,18 +286,28 @@ export class Core implements Owner {
     this.pumps++
     if (this.waiting > 0 && this.state !== "closed") {
       const now = this.timers.now()
-      this.serve(this.creations, now)
-      this.serve(this.line, now)
+      this.serve(now)
     }
     for (const thread of this.threads) thread.flush()
     this.inlineThread?.flush()
   }
 
-  private serve(line: Line, now: number): void {
-    for (let call = line.head; call !== undefined; call = line.head) {
+  /** The oldest first, whichever line it is in. Only those that create objects are passed by others while they wait. */
+  private serve(now: number): void {
+    let pass = false
+    while (true) {
+      const plain = this.line.head
+      const creation = pass ? undefined : this.creations.head
+      const isPlain = creation === undefined || (plain !== undefined && plain.serial < creation.serial)
+      const call = isPlain ? plain : creation
+      if (call === undefined) return
       const thread = this.choose(call, now)
-      if (thread === undefined) return
-      line.shift()
+      if (thread === undefined) {
+        if (isPlain) return
+        pass = true
+        continue
+      }
+      ;(isPlain ? this.line : this.creations).shift()
       this.send(thread, call, now)
     }
   }
@@ -514,12 +528,15 @@ export class Core implements Owner {
     if (!wasTold) {
       const told = { thread: thread.id, failed: failing.length, moved: moved.length }
       this.tally.totals[reason === "killed" ? "killed" : "crashes"]++
-      this.growth.died(thread, reason, now)
+      if (this.growth.died(thread, reason, now)) for (const call of moved) call.misses++
       if (reason === "killed") this.tally.tell("ThreadKilled", told)
       else this.tally.tell("ThreadCrashed", { ...told, reason })
     }
     if (thread.leased) this.giveBack(thread)
     else if (!thread.retiring) this.retire(thread)
+    for (const call of moved) {
+      if (call.misses >= mostMisses) this.refuse(call, crashed(this.name, call, thread, false, reason, cause))
+    }
     this.moving.putBack(thread, moved)
     for (const call of thread.backlog.takeAll()) {
       this.refuse(call, stale(this.name, call, thread, "threadEnded"))

@@ -73,10 +73,11 @@ export class Growth {
       lease.interruptUnsafe()
   }
 
-  /** A thread has ended, and had not been told to. */
-  died(thread: Thread, reason: ThreadCrashed["reason"], now: number): void {
+  /** A thread has ended, and had not been told to. Says whether it has died young. */
+  died(thread: Thread, reason: ThreadCrashed["reason"], now: number): boolean {
     const isYoung = reason !== "killed" && thread.ended === 0 && now - thread.startedAt < youth
     this.diedYoung = isYoung ? this.diedYoung + 1 : 0
+    return isYoung
   }
 
   private came(thread: Thread): void {

@@ -28,7 +28,7 @@ export class Moving {
       this.watching = false
       const now = core.timers.now()
       for (const thread of core.threads) {
-        if (thread.hasAhead && now - thread.lastReplyAt >= patience) {
+        if (thread.hasAhead && now - Math.min(thread.lastReplyAt, thread.progressAt) >= patience) {
           this.putBack(thread, this.takeBack(thread))
         }
       }

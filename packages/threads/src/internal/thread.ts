@@ -122,6 +122,8 @@ export class Thread {
   /** Time for which it had something to do, in milliseconds. */
   busyMillis = 0
   lastReplyAt = 0
+  /** When it last got on with calls that are not about an object: ended one, or got one when it had none. */
+  progressAt = 0
 
   /** Called when it has nothing to do any more. */
   onRest: (() => void) | undefined = undefined
@@ -185,7 +187,9 @@ export class Thread {
 
   /** Whether what it is at takes longer than what may be waited for. */
   private isStuck(now: number): boolean {
-    return this.busySince !== undefined && now - Math.max(this.lastReplyAt, this.busySince) >= stuckAfter
+    if (this.busySince === undefined) return false
+    // Replies of its objects say nothing of the call that others wait behind.
+    return now - Math.min(Math.max(this.lastReplyAt, this.busySince), this.progressAt) >= stuckAfter
   }
 
   get hasSlot(): boolean {
@@ -218,7 +222,7 @@ export class Thread {
     if (this.timed) call.sentReal = Math.floor(realTime() - this.epoch)
     if (this.inFlight++ === 0) this.busySince = now
     if (load !== onObject) {
-      this.unpinned++
+      if (this.unpinned++ === 0) this.progressAt = now
       if (load === Infinity) this.unknown++
       else this.knownLoad += load
     }
@@ -379,6 +383,7 @@ export class Thread {
     this.freeSlots.push(slot)
     if (--this.inFlight === 0) this.rest(now)
     if (load === onObject) return
+    this.progressAt = Math.max(this.progressAt, now)
     this.unpinned--
     if (load === Infinity) this.unknown--
     else this.knownLoad -= load

@@ -40,6 +40,9 @@ export const double = (n: number): number => n * 2
 
 export const later = (id: string) => globalThis.workshop.later(id)
 
+export const laterOrNow = (id: string | undefined) =>
+  id === undefined ? undefined : globalThis.workshop.later(id)
+
 export const doubled = (n: number) => Effect.as(Effect.yieldNow, n * 2)
 
 export class Refused extends Data.TaggedError("Refused")<{ readonly why: string }> {}
