@@ -3,9 +3,10 @@
  */
 import { Pool, PoolRegistry } from "@cenote/pool"
 import { describe, expect, it } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Clock, Effect, Exit, Fiber, Logger, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
-import { Hub } from "../src/internal/hub.ts"
+import { Hub, type Message } from "../src/internal/hub.ts"
+import type { Change, Sample } from "../src/internal/protocol.ts"
 import { changed, type Known, known } from "../src/internal/top/state.ts"
 
 const pace = 1_000
@@ -38,18 +39,22 @@ class Viewer {
     return this.known.pools.get(id)?.figures
   }
 
+  hear({ data, event }: Message): void {
+    if (event === "whole") this.wholes++
+    this.state = event === "whole" ? known(JSON.parse(data)) : changed(this.known, JSON.parse(data))
+  }
+
   watch(hub: Hub, focus?: string) {
     return Effect.forkScoped(
-      Stream.runForEach(hub.watch(focus), ({ data, event }) =>
-        Effect.sync(() => {
-          if (event === "whole") this.wholes++
-          this.state = event === "whole" ? known(JSON.parse(data)) : changed(this.known, JSON.parse(data))
-        })
-      ),
+      Stream.runForEach(hub.watch(focus), (message) => Effect.sync(() => this.hear(message))),
       { startImmediately: true }
     )
   }
 }
+
+/** Somebody who reads one message at a time, when the test says so. */
+const reader = (hub: Hub, focus?: string) =>
+  Effect.map(Stream.toPull(hub.watch(focus)), (pull) => Effect.map(pull, ([message]) => message))
 
 /** Lets those who watch read what there is. */
 const settle = Effect.repeat(Effect.yieldNow, { times: 50 })
@@ -102,7 +107,240 @@ describe("pools that come and go", () => {
   )
 })
 
+describe("who watches", () => {
+  test(
+    "and reads too late is told everything anew, and misses nothing",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* make("db", yield* Effect.scope)
+      const viewer = new Viewer()
+      const read = Effect.map(yield* reader(hub), (message) => viewer.hear(message))
+      yield* read
+      yield* Pool.suspend(pool)
+      yield* tick
+      yield* Pool.resize(pool, { max: 7 })
+      yield* tick
+      yield* read
+      expect(viewer.figures("db")).toMatchObject({ state: "suspended", max: 7 })
+      expect(viewer.wholes).toBe(2)
+      yield* Pool.resume(pool)
+      yield* tick
+      yield* read
+      expect(viewer.figures("db")).toMatchObject({ state: "open", max: 7 })
+      expect(viewer.wholes).toBe(2)
+    })
+  )
+
+  test(
+    "hears also of what comes after a look that went wrong, of which the log tells",
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+      const hub = yield* Effect.provide(start, Logger.layer([logger]))
+      const pool = yield* make("db", yield* Effect.scope)
+      const [entry] = yield* PoolRegistry.entries
+      let isBroken = false
+      yield* PoolRegistry.register({
+        ...entry!,
+        name: "broken",
+        stats: Effect.map(entry!.stats, (stats) => (isBroken ? (null as never) : stats))
+      })
+      const viewer = new Viewer()
+      yield* viewer.watch(hub)
+      yield* tick
+      isBroken = true
+      yield* tick
+      expect(lines).toEqual(["the dashboard could not look at the pools"])
+      isBroken = false
+      yield* Pool.suspend(pool)
+      yield* tick
+      expect(viewer.figures("db")).toMatchObject({ state: "suspended" })
+      expect(lines).toHaveLength(1)
+    })
+  )
+
+  test(
+    "finds the past there also where nobody watched before: the last 300 looks, the last 200 events",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* make("db", yield* Effect.scope)
+      yield* tick
+      const oneChange = Effect.gen(function* () {
+        const read = yield* reader(hub, "db")
+        yield* read
+        for (let i = 0; i < 150; i++) yield* Effect.andThen(Pool.suspend(pool), Pool.resume(pool))
+        yield* tick
+        return (yield* read).data
+      })
+      const change: Change = JSON.parse(yield* Effect.scoped(oneChange))
+      expect(change.focus?.events).toHaveLength(200)
+      expect(change.focus?.events.at(-1)?.what).toBe("Resumed")
+
+      yield* TestClock.adjust("500 seconds")
+      yield* Pool.suspend(pool)
+      const viewer = new Viewer()
+      yield* viewer.watch(hub, "db")
+      yield* settle
+      const { events, history } = viewer.known.focus!
+      const now = yield* Clock.currentTimeMillis
+      expect(history.map(([at]) => at)).toEqual(Array.from({ length: 300 }, (_, i) => now - (299 - i) * pace))
+      expect(events).toHaveLength(200)
+      expect(events.at(-1)?.what).toBe("Suspended")
+    })
+  )
+
+  test(
+    "is told of the 100 oldest loans, the oldest first",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* Pool.make({ name: "db", acquire: Effect.succeed(1), max: 120 })
+      for (let i = 0; i < 120; i++) yield* Effect.andThen(Pool.get(pool), TestClock.adjust(1))
+      const viewer = new Viewer()
+      yield* viewer.watch(hub, "db")
+      yield* tick
+      yield* tick
+      const held = viewer.known.focus!.leases.map((_) => _.held)
+      const { longestHeld, used } = viewer.figures("db")!
+      expect([used, held.length]).toEqual([120, 100])
+      expect(held).toEqual(Array.from({ length: 100 }, (_, i) => longestHeld - i))
+    })
+  )
+})
+
 describe("figures", () => {
+  test(
+    "that there are none of any more are told as none, after ten looks",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* make("db", yield* Effect.scope)
+      const viewer = new Viewer()
+      yield* viewer.watch(hub)
+      yield* Pool.use(pool, () => Effect.void)
+      for (let i = 0; i < 10; i++) {
+        yield* tick
+        const rate = i === 0 ? 1 : 0
+        expect(viewer.figures("db")).toMatchObject({ rate, wait50: 0, wait99: 0, hold50: 0, hold99: 0 })
+      }
+      yield* tick
+      expect(viewer.figures("db")).toMatchObject({ wait50: null, wait99: null, hold50: null, hold99: null })
+    })
+  )
+
+  test(
+    "move whatever a pool is called",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* make("__proto__", yield* Effect.scope)
+      const viewer = new Viewer()
+      yield* viewer.watch(hub)
+      yield* tick
+      yield* Pool.use(pool, () => Effect.void)
+      yield* tick
+      expect(viewer.figures("__proto__")).toMatchObject({ borrowed: 1, idle: 1 })
+    })
+  )
+
+  test(
+    "of a moment are in its sample, with what came and went since the one before",
+    Effect.gen(function* () {
+      const hub = yield* start
+      const pool = yield* Pool.make({ name: "db", acquire: Effect.succeed(1), max: 1 })
+      const viewer = new Viewer()
+      yield* viewer.watch(hub, "db")
+      const sample = (came: number, went: number, failed: number) =>
+        Effect.gen(function* () {
+          yield* tick
+          const { hold50, hold99, idle, max, pending, used, wait50, wait99 } = viewer.figures("db")!
+          const now = yield* Clock.currentTimeMillis
+          const last: Sample = [
+            now,
+            used,
+            idle,
+            pending,
+            max,
+            wait50,
+            wait99,
+            hold50,
+            hold99,
+            came,
+            went,
+            failed
+          ]
+          expect(viewer.known.focus!.history.at(-1)).toEqual(last)
+          return { hold50, wait50 }
+        })
+      yield* tick
+      const use = Pool.use(pool, () => Effect.sleep(100))
+      yield* Effect.forkScoped(Effect.all([use, use], { concurrency: 2 }), { startImmediately: true })
+      const { hold50, wait50 } = yield* sample(1, 0, 0)
+      expect([wait50, Math.round(hold50! / 10)]).toEqual([0, 10])
+      yield* Pool.recycle(pool)
+      yield* sample(0, 1, 0)
+      hub.find("db")?.told({ _tag: "TimedOut", pool: "db", at: 0 })
+      yield* sample(0, 0, 1)
+    })
+  )
+
+  test(
+    "of a thread say how much of the last pace it was busy",
+    Effect.gen(function* () {
+      const hub = yield* start
+      yield* make("db", yield* Effect.scope)
+      const [entry] = yield* PoolRegistry.entries
+      let age = 0
+      let busy = 0
+      const thread = { thread: 1, state: "idle", running: 0, task: undefined, since: 0, ended: 0 }
+      yield* PoolRegistry.register({
+        ...entry!,
+        kind: "threads",
+        name: "cpu",
+        threads: Effect.sync(() => ({ calls: {}, each: [{ ...thread, age, busy, heapUsed: undefined }] }))
+      })
+      const viewer = new Viewer()
+      yield* viewer.watch(hub, "cpu")
+      const loads: Array<number | undefined> = []
+      for (const more of [1_000, 250, 0]) {
+        age += 1_000
+        busy += more
+        yield* tick
+        loads.push(viewer.known.focus?.threads?.[0]?.load)
+      }
+      expect(loads).toEqual([1, 0.25, 0])
+    })
+  )
+
+  test(
+    "tell whether creating works again, and forget after ten looks that it did not",
+    Effect.gen(function* () {
+      const hub = yield* start
+      let works = false
+      const pool = yield* Pool.make({
+        name: "db",
+        acquire: Effect.suspend(() => (works ? Effect.succeed(1) : Effect.fail(new Error("refused")))),
+        max: 1
+      })
+      const viewer = new Viewer()
+      yield* viewer.watch(hub)
+      const borrow = Effect.exit(Effect.scoped(Pool.get(pool)))
+      const told = Effect.map(tick, () => viewer.figures("db")?.matter)
+      yield* borrow
+      expect(yield* told).toBe("Creating a resource fails: refused.")
+      works = true
+      yield* borrow
+      expect(yield* told).toBe(
+        "Creating a resource failed once in the last moments, and has worked since: refused."
+      )
+      works = false
+      yield* Pool.recycle(pool)
+      yield* borrow
+      expect(yield* told).toBe("Creating a resource fails: refused.")
+      works = true
+      yield* borrow
+      for (let i = 0; i < 9; i++) expect(yield* told).toMatch(/^Creating a resource failed/)
+      expect(yield* told).toBe("")
+    })
+  )
+
   test(
     "rates are those of the time that has passed, whatever the wall clock was set to",
     Effect.gen(function* () {

@@ -2,7 +2,7 @@
  * What a person sees on the page, and what happens when they act.
  */
 import { NodeThreads, ThreadPool } from "@cenote/threads"
-import { Pool, PoolRegistry, TokenPool } from "@cenote/pool"
+import { KeyedPool, Pool, PoolRegistry, TokenPool } from "@cenote/pool"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { expect } from "vitest"
 import { acquire, describePage, hold, openPool, rowOf, rows, shows, soon, test } from "./browser.ts"
@@ -85,6 +85,41 @@ describePage("the overview", () => {
     await soon(() => rows(page)).toEqual(["mail/Smtp"])
   })
 
+  test("names the three worst, and says how many more are ill", {}, async ({ page, run }) => {
+    const make = (name: string) => run(Pool.make({ name, acquire, max: 1 }))
+    for (const name of ["a", "b", "c", "d"]) await run(Pool.suspend(await make(name)))
+    await make("well")
+    const down = await make("z")
+    await run(Pool.suspend(down))
+    await run(hold(down, "GET /orders"))
+    await soon(() => page.locator(".banner .what").allInnerTexts()).toEqual([
+      "z is down",
+      "a needs an eye",
+      "b needs an eye"
+    ])
+    await shows(page.locator(".banner .rest"), "and 2 other pools: 2 watch")
+    await soon(() => rows(page)).toEqual(["z", "a", "b", "c", "d", "well"])
+  })
+
+  test(
+    "shows what a pool is that came under the name of another",
+    // So slow that both are told at once.
+    { pace: "500 millis" },
+    async ({ page, run }) => {
+      const scope = await run(Scope.make())
+      await run(Scope.provide(Pool.make({ name: "app/Db", acquire, max: 3 }), scope))
+      await shows(rowOf(page, "app/Db"), "pool 0 / 3")
+      await run(
+        Effect.andThen(
+          Scope.close(scope, Exit.void),
+          KeyedPool.make({ name: "app/Db", acquire: (host: string) => Effect.succeed(host) })
+        )
+      )
+      // One without a limit.
+      await shows(rowOf(page, "app/Db"), "keyed pool 0 –")
+    }
+  )
+
   test("stands still while it is paused", {}, async ({ page, run }) => {
     const pool = await run(Pool.make({ name: "app/Db", acquire, max: 3 }))
     const other = await run(Pool.make({ name: "app/Cache", acquire, max: 3 }))
@@ -142,6 +177,30 @@ describePage("a pool", () => {
       await shows(rowOf(page, "app/Db"), "Short")
     }
   )
+
+  test("has the rows of what is, and the newest event first", {}, async ({ page, run }) => {
+    const pool = await run(Pool.make({ name: "app/Db", acquire, max: 3 }))
+    const holders = []
+    for (const span of ["a", "b", "c"]) holders.push(await run(hold(pool, span)))
+    await openPool(page, "app/Db")
+    const spans = () => page.locator(".leases tbody td:nth-child(3)").allInnerTexts()
+    await soon(spans).toEqual(["a", "b", "c"])
+    await run(Fiber.interrupt(holders[1]!))
+    await soon(spans).toEqual(["a", "c"])
+    await shows(page.locator(".leases h2"), "Who holds it (2)")
+    for (const holder of holders) await run(Fiber.interrupt(holder))
+    await page.getByText("Nobody: nothing is on loan.").waitFor()
+    expect(await spans()).toEqual([])
+    await run(Pool.suspend(pool))
+    await run(Pool.resume(pool))
+    await soon(() => page.locator("#detail .panel.events tbody td:nth-child(2)").allInnerTexts()).toEqual([
+      "● Resumed",
+      "● Suspended",
+      "Created",
+      "Created",
+      "Created"
+    ])
+  })
 
   test(
     "lets loans and waits last on between two messages",
@@ -332,6 +391,33 @@ describePage("an action", () => {
       expect(troubles.splice(0)).toEqual([expect.stringMatching(/status of 400/)])
     }
   )
+
+  test("is done by the keyboard, and to the one of two pools of a name", {}, async ({ page, run }) => {
+    const first = await run(Pool.make({ name: "app/Db", acquire, max: 3 }))
+    const second = await run(Pool.make({ name: "app/Db", acquire, max: 3 }))
+    await openPool(page, "app/Db#2")
+    const suspend = page.getByRole("button", { name: "Suspend" })
+    await suspend.press("Enter")
+    await shows(page.getByRole("dialog"), "Suspend app/Db#2?")
+    // What it is for has the focus.
+    await page.keyboard.press("Enter")
+    await soon(() => run(Pool.stats(second))).toMatchObject({ state: "suspended" })
+    await shows(page.locator(".toast"), "app/Db#2 lends nothing until it is resumed")
+    expect(await run(Pool.stats(first))).toMatchObject({ state: "open" })
+  })
+
+  test("that makes no sense now cannot be asked for", {}, async ({ page, run }) => {
+    const pool = await run(Pool.make({ name: "app/Db", acquire, min: 1, max: 3 }))
+    await openPool(page, "app/Db")
+    const possible = () => page.locator(".actions button:enabled").allInnerTexts()
+    await soon(possible).toEqual(["Resize", "Recycle", "Suspend", "Close idle"])
+    const holder = await run(hold(pool, "GET /orders"))
+    await soon(possible).toEqual(["Resize", "Recycle", "Suspend"])
+    await run(Pool.suspend(pool))
+    await soon(possible).toEqual(["Resize", "Recycle", "Resume"])
+    await run(Fiber.interrupt(holder))
+    await soon(possible).toEqual(["Resize", "Recycle", "Resume", "Close idle"])
+  })
 
   test("is not offered by a dashboard that is read-only", { readOnly: true }, async ({ page, run }) => {
     await run(Pool.make({ name: "app/Db", acquire, max: 3 }))

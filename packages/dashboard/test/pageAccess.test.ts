@@ -5,8 +5,9 @@ import { Dashboard } from "@cenote/dashboard"
 import { Pool, PoolRegistry } from "@cenote/pool"
 import { Effect, Exit, Scope } from "effect"
 import { createServer } from "node:http"
+import { connect, createServer as createTcpServer, type Socket } from "node:net"
 import { expect } from "vitest"
-import { acquire, describePage, hold, openPool, rows, shows, soon, test } from "./browser.ts"
+import { acquire, describePage, hold, openPool, rowOf, rows, shows, soon, test } from "./browser.ts"
 
 describePage("who may see and act", () => {
   test("whoever knows the token", { token: "sesame" }, async ({ page, run, troubles, url }) => {
@@ -174,7 +175,95 @@ describePage("who may see and act", () => {
   })
 })
 
+/** What stands between a browser and a dashboard, and may let nobody through. */
+const proxy = (url: string) =>
+  Effect.acquireRelease(
+    Effect.callback<{
+      readonly url: string
+      readonly cut: () => void
+      readonly mend: () => void
+      readonly close: () => void
+    }>((resume) => {
+      const sockets = new Set<Socket>()
+      let isCut = false
+      const server = createTcpServer((from) => {
+        if (isCut) {
+          from.destroy()
+          return
+        }
+        const to = connect(Number(new URL(url).port), "127.0.0.1")
+        for (const socket of [from, to]) {
+          sockets.add(socket)
+          socket.on("error", () => {}).on("close", () => sockets.delete(socket))
+        }
+        from.pipe(to).pipe(from)
+      })
+      const cut = () => {
+        isCut = true
+        for (const socket of sockets) socket.destroy()
+      }
+      server.listen(0, "127.0.0.1", () => {
+        const address = server.address()
+        const port = typeof address === "object" ? address?.port : undefined
+        const mend = () => void (isCut = false)
+        const close = () => {
+          server.close()
+          cut()
+        }
+        resume(Effect.succeed({ url: `http://127.0.0.1:${port}`, cut, mend, close }))
+      })
+    }),
+    ({ close }) => Effect.sync(close)
+  )
+
 describePage("a connection that is lost", () => {
+  test(
+    "to a program that lives comes back with how things are, and is told anew when it is lost again",
+    { at: null },
+    async ({ page, run, troubles, url: behind }) => {
+      const { cut, mend, url } = await run(proxy(behind))
+      const scope = await run(Scope.make())
+      const pool = await run(Pool.make({ name: "app/Db", acquire, max: 2 }))
+      await run(Scope.provide(Pool.make({ name: "app/Gone", acquire, max: 2 }), scope))
+      await page.goto(url)
+      await soon(() => rows(page)).toEqual(["app/Db", "app/Gone"])
+      await page.evaluate(() => Object.assign(globalThis, { isOldPage: true }))
+      cut()
+      const connection = page.locator("#connection")
+      await shows(connection, "Connection lost at")
+      const first = await connection.innerText()
+      await run(Scope.close(scope, Exit.void))
+      await run(Pool.resize(pool, { max: 7 }))
+      mend()
+      await shows(connection, "Live")
+      await soon(() => rows(page)).toEqual(["app/Db"])
+      await shows(rowOf(page, "app/Db").locator(".use"), "0 / 7")
+      expect(await page.evaluate(() => "isOldPage" in globalThis)).toBe(true)
+      // The time has seconds, and a browser takes some before it tries again.
+      cut()
+      await shows(connection, "Connection lost at")
+      expect(await connection.innerText()).not.toBe(first)
+      expect(troubles.splice(0).filter((_) => !_.startsWith(url) && !_.includes("net::ERR_"))).toEqual([])
+    }
+  )
+
+  test(
+    "is said to be when the program says nothing any more",
+    { at: null, pace: "1 minute" },
+    async ({ page, run, url }) => {
+      await run(Pool.make({ name: "app/Db", acquire, max: 2 }))
+      await page.clock.install()
+      await page.goto(url)
+      const connection = page.locator("#connection")
+      await shows(connection, "Live")
+      await page.clock.fastForward("04:00")
+      await shows(connection, "Live")
+      await page.clock.fastForward("00:04")
+      await shows(connection, /^No news since \d\d:\d\d:\d\d$/)
+      await soon(() => page.locator("html").getAttribute("class")).toContain("stale")
+    }
+  )
+
   test(
     "is none where fifty watch already: it says so, and begins when one goes",
     { at: null },

@@ -64,6 +64,25 @@ describePage("by the keyboard", () => {
     await shows(page.locator("#connection"), "Live")
   })
 
+  test(
+    "keys with a modifier are the browser's, and letters that are typed are text",
+    {},
+    async ({ page, run }) => {
+      await run(make("app/Cache", "app/Db"))
+      await soon(() => page.locator(".row").count()).toBe(2)
+      const { keyboard } = page
+      for (const key of ["Alt+j", "Control+j", "Meta+j", "Alt+p", "Alt+/"]) {
+        await keyboard.press(key)
+        expect([key, await page.evaluate(() => document.activeElement?.tagName)]).toEqual([key, "BODY"])
+      }
+      await shows(page.locator("#connection"), "Live")
+      await keyboard.press("/")
+      await keyboard.type("jp?k")
+      expect(await page.getByRole("searchbox").inputValue()).toBe("jp?k")
+      await shows(page.locator("#connection"), "Live")
+    }
+  )
+
   test("every control can be reached, and shows that it is", {}, async ({ page, run }) => {
     const [pool] = await run(make("app/Db"))
     await run(Pool.resize(pool!, { min: 1 }))

@@ -12,6 +12,7 @@ import {
   Exit,
   Fiber,
   Layer,
+  Logger,
   Option,
   Redacted,
   Schedule,
@@ -22,7 +23,7 @@ import {
 import { lookup } from "node:dns/promises"
 import { request } from "node:http"
 import { connect } from "node:net"
-import { cookieFor, isAllowed } from "../src/internal/access.ts"
+import { cookieFor, hostsFor, isAllowed, refuseOrigin } from "../src/internal/access.ts"
 import type { Whole } from "../src/internal/protocol.ts"
 import { type Told, watch } from "./kit.ts"
 
@@ -444,12 +445,15 @@ describe("what it costs", () => {
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const { url } = yield* Scope.provide(Dashboard.make({ port: 0, pace: "50 millis" }), scope)
-      const watching = yield* Effect.forkChild(Effect.exit(Effect.scoped(Stream.runDrain(watch(url)))))
-      yield* Effect.scoped(Stream.runHead(watch(url)))
+      const heard = yield* Deferred.make<void>()
+      const hearing = Stream.runForEach(watch(url), () => Deferred.succeed(heard, undefined))
+      const watching = yield* Effect.forkChild(Effect.exit(Effect.scoped(hearing)))
+      yield* Deferred.await(heard)
       const began = performance.now()
       yield* Scope.close(scope, Exit.void)
       expect(performance.now() - began).toBeLessThan(2_000)
-      yield* Fiber.join(watching)
+      // They come to their end, and do not break.
+      expect(Exit.isSuccess(yield* Fiber.join(watching))).toBe(true)
       const refused = yield* Effect.exit(Effect.tryPromise(() => fetch(url)))
       expect(Exit.isFailure(refused)).toBe(true)
     }).pipe(Effect.provide(PoolRegistry.layer))
@@ -539,6 +543,21 @@ describe("actions", () => {
   )
 
   test(
+    "of two pools of one name the one is told that was meant",
+    Effect.gen(function* () {
+      const first = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })
+      const second = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })
+      const ids = (yield* whole()).pools.map(({ id }) => id)
+      expect(ids).toEqual(["app/Db", "app/Db#2"])
+      expect((yield* act("app/Db#2", "suspend")).body).toBe(
+        `{"done":"app/Db#2 lends nothing until it is resumed"}`
+      )
+      expect(yield* Pool.stats(first)).toMatchObject({ state: "open" })
+      expect(yield* Pool.stats(second)).toMatchObject({ state: "suspended" })
+    })
+  )
+
+  test(
     "bad values are named, with what is allowed, and change nothing",
     Effect.gen(function* () {
       const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1), max: 3 })
@@ -603,11 +622,18 @@ describe("actions", () => {
   test(
     "none is taken when it is read-only",
     Effect.gen(function* () {
-      yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })
-      expect((yield* whole()).readOnly).toBe(true)
-      const said = yield* act("app/Db", "suspend")
-      expect(said.status).toBe(403)
-      expect(said.body).toMatch(/read-only/)
+      const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1), size: 2 })
+      yield* Pool.warmUp(pool)
+      const before = yield* Pool.stats(pool)
+      const { pools, readOnly } = yield* whole()
+      expect(readOnly).toBe(true)
+      expect(pools[0]!.actions).toHaveLength(5)
+      for (const action of pools[0]!.actions) {
+        const said = yield* act("app/Db", action, `{"max":7}`)
+        expect([action, said.status]).toEqual([action, 403])
+        expect(said.body).toMatch(/read-only/)
+      }
+      expect(yield* Pool.stats(pool)).toEqual(before)
     }),
     { readOnly: true }
   )
@@ -635,8 +661,16 @@ describe("who may", () => {
         expect([headers, (yield* ask("/api/stream", { headers })).status]).toEqual([headers, 403])
       }
       // What a form can send without asking first.
-      for (const type of ["application/x-www-form-urlencoded", "text/plain", "multipart/form-data", ""]) {
-        expect((yield* act("app/Db", "suspend", "{}", { "content-type": type })).status).toBe(415)
+      for (const type of [
+        "application/x-www-form-urlencoded",
+        "text/plain",
+        "text/plain; for=application/json",
+        "application/jsonp",
+        "multipart/form-data",
+        ""
+      ]) {
+        const said = yield* act("app/Db", "suspend", "{}", { "content-type": type })
+        expect([type, said.status]).toEqual([type, 415])
       }
       expect(yield* Pool.stats(pool)).toMatchObject({ state: "open" })
       const own = { origin: `http://${here}`, "sec-fetch-site": "same-origin", ...json }
@@ -651,9 +685,39 @@ describe("who may", () => {
       for (const host of ["evil.example", `evil.example:${port}`, "127.0.0.1.evil.example"]) {
         expect([host, (yield* ask("/", { headers: { host } })).status]).toEqual([host, 403])
       }
-      for (const host of [`localhost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`]) {
+      for (const host of [`localhost:${port}`, `LocalHost:${port}`, `127.0.0.1:${port}`, `[::1]:${port}`]) {
         expect([host, (yield* ask("/", { headers: { host } })).status]).toEqual([host, 200])
       }
+    })
+  )
+
+  test(
+    "a name that was made to lead here is refused before anybody is asked for the token",
+    Effect.gen(function* () {
+      const { status } = yield* ask("/", {
+        headers: { host: "evil.example", authorization: "Bearer s3cret" }
+      })
+      expect(status).toBe(403)
+    }),
+    { token: "s3cret" }
+  )
+
+  it("an address of this machine answers to itself, whichever of them it is", () => {
+    const asked = { at: 0, method: "GET", headers: { host: "127.0.0.2:7070" }, cookies: {} }
+    const at = (host: string) => refuseOrigin(asked, { token: undefined, hosts: hostsFor(host) })
+    expect(at("127.0.0.2")).toBeUndefined()
+    expect(at("127.0.0.1")).toMatchObject({ status: 403 })
+  })
+
+  test(
+    "a page elsewhere may have a link to it, and no form",
+    Effect.gen(function* () {
+      const pool = yield* Pool.make({ name: "app/Db", acquire: Effect.succeed(1) })
+      const visit = { "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate" }
+      expect((yield* ask("/", { headers: visit })).status).toBe(200)
+      expect((yield* ask("/", { method: "POST", headers: visit, body: "token=x" })).status).toBe(403)
+      expect((yield* act("app/Db", "suspend", "{}", { ...json, ...visit })).status).toBe(403)
+      expect(yield* Pool.stats(pool)).toMatchObject({ state: "open" })
     })
   )
 
@@ -679,6 +743,36 @@ describe("who may", () => {
   )
 
   test(
+    "what is nearly the token is not the token, and to try costs a moment, however it is given",
+    Effect.gen(function* () {
+      const form = { "content-type": "application/x-www-form-urlencoded" }
+      for (const near of ["s3cre", "s3crets", "S3CRET"]) {
+        const ways = [
+          ask("/api/stream", { method: "HEAD", headers: { authorization: `Bearer ${near}` } }),
+          ask(`/?token=${near}`),
+          ask("/", { method: "POST", headers: form, body: `token=${near}` })
+        ]
+        for (const [way, asking] of ways.entries()) {
+          const began = performance.now()
+          const { status } = yield* asking
+          const isQuick = performance.now() - began < 250
+          expect([near, way, status, isQuick]).toEqual([near, way, 401, false])
+        }
+      }
+    }),
+    { token: "s3cret" }
+  )
+
+  test(
+    "a token that is redacted is the token",
+    Effect.gen(function* () {
+      expect((yield* ask("/api/stream", { method: "HEAD" })).status).toBe(401)
+      expect((yield* ask("/", { headers: { authorization: "Bearer s3cret" } })).status).toBe(200)
+    }),
+    { token: Redacted.make("s3cret") }
+  )
+
+  test(
     "the token in the address, or in the form, becomes a cookie that is not the token",
     Effect.gen(function* () {
       const form = { "content-type": "application/x-www-form-urlencoded" }
@@ -695,6 +789,9 @@ describe("who may", () => {
         expect(cookie).toMatch(/HttpOnly/i)
         expect(cookie).toMatch(/SameSite=Lax/i)
         expect(cookie).not.toContain("s3cret")
+        // Wherever it was given, it is for the whole page, and for as long as it is good.
+        expect(cookie).toMatch(/; Path=\/(;|$)/)
+        expect(cookie).toContain("; Max-Age=2592000")
         const [pair = ""] = cookie.split(";")
         // Two dashboards of one machine are two, though a browser tells both all its cookies of that machine.
         expect(pair.startsWith(`cenote-${port}=`)).toBe(true)
@@ -826,18 +923,50 @@ const defect = (options: Dashboard.Options): Effect.Effect<string> =>
 describe("options", () => {
   it.live("impossible ones are named, with what is allowed", () =>
     Effect.gen(function* () {
-      expect(yield* defect({ port: -1 })).toMatch(/port is -1, but it must be a whole number from 0 to 65535/)
+      for (const port of [-1, 65_536, 1.5, NaN]) {
+        expect(yield* defect({ port })).toContain(
+          `port is ${port}, but it must be a whole number from 0 to 65535`
+        )
+      }
       expect(yield* defect({ port: 0, pace: "1 millis" })).toMatch(
         /pace is "1 millis", but it must be 50 ms or more/
       )
       expect(yield* defect({ port: 0, pace: "soon" as "1 millis" })).toMatch(
         /pace is "soon", but it must be 50 ms or more/
       )
-      expect(yield* defect({ port: 0, token: " " })).toMatch(/token is "empty"/)
-      expect(yield* defect({ port: 0, host: "0.0.0.0" })).toMatch(
-        /host is "0.0.0.0", but it must be an address of this machine alone \(127.0.0.1\), unless a token is given/
+      expect(yield* defect({ port: 0, pace: Infinity })).toMatch(
+        /pace is Infinity, but it must be 50 ms or more/
       )
+      expect(yield* defect({ port: 0, token: " " })).toMatch(/token is "empty"/)
+      const reachable = [
+        "0.0.0.0",
+        "::",
+        "[::]",
+        "192.168.1.7",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        ""
+      ]
+      for (const host of reachable) {
+        expect(yield* defect({ port: 0, host })).toContain(
+          `host is "${host}", but it must be an address of this machine alone (127.0.0.1), unless a token is given`
+        )
+      }
     })
+  )
+
+  it.live("logs its address, and looks once a second unless told otherwise", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(String(message)))
+      const url = yield* Effect.provide(
+        Effect.map(Dashboard.make({ port: 0 }), (_) => _.url),
+        Logger.layer([logger])
+      )
+      expect(lines).toEqual([`dashboard of the pools: ${url}`])
+      const first = yield* Stream.runHead(watch(url))
+      expect(Option.getOrThrow(first).data).toMatchObject({ pace: 1_000 })
+    }).pipe(Effect.scoped, Effect.provide(PoolRegistry.layer))
   )
 
   it.live("an IPv6 address may stand in brackets, as it does in a URL", () =>

@@ -60,6 +60,18 @@ ok     cpu     threads         1/2  █████░░░░░     1        
       const { code, err, out } = yield* run(["top", "--url", url, "--check", "--pool", "app/Db"])
       assert.deepStrictEqual([code, err], [1, ""])
       assert.include(out, "app/Db  connections  short\n")
+      const all = [pool("down", { level: "down" }), pool("watch", { level: "watch" }), pool("ok")]
+      const { url: other } = yield* serve({ first: () => whole(all) })
+      for (const [id, code] of [
+        ["down", 1],
+        ["watch", 0],
+        ["ok", 0]
+      ] as const) {
+        assert.deepStrictEqual(
+          [id, (yield* run(["top", "--url", other, "--check", "--pool", id])).code],
+          [id, code]
+        )
+      }
     })
   )
 
@@ -166,6 +178,16 @@ ok     cpu     threads         1/2  █████░░░░░     1        
       assert.deepStrictEqual(
         [code, err],
         [1, `cenote: cannot watch ${fake.url}: it has no pool a\ufffdb. There are: cpu\n`]
+      )
+      const many = yield* serve({ first: () => whole(Array.from("abcdefghi", (id) => pool(id))) })
+      assert.include(
+        (yield* run(["top", "--url", many.url, "--pool", "x"])).err,
+        "There are: a, b, c, d, e, f, g, h, …\n"
+      )
+      const none = yield* serve({ first: () => whole([]) })
+      assert.include(
+        (yield* run(["top", "--url", none.url, "--pool", "x"])).err,
+        "There is no pool with a name yet\n"
       )
     })
   )
@@ -297,6 +319,33 @@ describeInTerminal("cenote top, in a terminal", () => {
       })
     )
 
+    it.effect("goes on with the pool that is open, and counts anew how often it tried", () =>
+      Effect.gen(function* () {
+        const fake = yield* both
+        const { exit, press, shows, until } = yield* start(["top", "--url", fake.url], [160, 20])
+        yield* shows("> short  app/Db")
+        yield* press("\u001b[B")
+        yield* press("\r")
+        yield* shows("Esc back")
+        yield* fake.stop
+        const tried = (times: RegExp) =>
+          until((lines) =>
+            lines.some((line) => times.test(/Trying again \((\d+) so far/.exec(line)?.[1] ?? ""))
+          )
+        yield* tried(/^([4-9]|\d\d)$/)
+        const again = yield* serve({
+          port: fake.port,
+          first: (id) => whole([cpu, short], id === null ? undefined : focus(id, { failures: { Odd: 7 } }))
+        })
+        yield* shows("failures    Odd 7")
+        assert.strictEqual(again.requests.at(-1)?.url, "/api/stream?focus=cpu")
+        yield* again.stop
+        yield* tried(/^[1-3]$/)
+        yield* press("q")
+        assert.strictEqual(yield* exit, 0)
+      })
+    )
+
     it.effect("ends with one line when the server comes to ask for a token", () =>
       Effect.gen(function* () {
         const fake = yield* both
@@ -342,6 +391,21 @@ describeInTerminal("cenote top, in a terminal", () => {
         assert.strictEqual(yield* exit, 0)
         assert.notInclude(screen.written, "\u001b")
         assert.include(screen.written, "2 pools: 1 short, 1 ok")
+      })
+    )
+
+    it.effect("prints and ends with --once and --check in any terminal", () =>
+      Effect.gen(function* () {
+        const { url } = yield* both
+        for (const [flag, code] of [
+          ["--once", 0],
+          ["--check", 1]
+        ] as const) {
+          const { exit, screen } = yield* start(["top", "--url", url, flag], [100, 20])
+          assert.deepStrictEqual([flag, yield* exit], [flag, code])
+          assert.notInclude(screen.written, "\u001b")
+          assert.include(screen.written, "2 pools: 1 short, 1 ok")
+        }
       })
     )
 

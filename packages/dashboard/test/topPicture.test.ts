@@ -1,7 +1,7 @@
 // What `cenote top` draws, to the letter, and what its keys do.
 import { describe, expect, it } from "@effect/vitest"
 import { Redacted, Result } from "effect"
-import type { Focus } from "../src/internal/protocol.ts"
+import type { Figures, Focus, PoolView } from "../src/internal/protocol.ts"
 import * as Address from "../src/internal/top/address.ts"
 import type { Look } from "../src/internal/top/grid.ts"
 import { after } from "../src/internal/top/messages.ts"
@@ -280,6 +280,47 @@ q quit   Esc back   Tab`)
     )
   })
 
+  it("has nothing in it that a terminal would obey, whatever pools, spans and tasks are called", () => {
+    const evil = "\u001b[2Jevil\u202e"
+    const { history, ...more } = inFocus
+    const sample = history[0]!
+    const known = after(
+      start().known,
+      "change",
+      JSON.stringify(
+        change({
+          added: [
+            { ...pool(evil, { matter: evil, remedy: evil, level: "down" }, "threads"), options: { evil } }
+          ],
+          focus: {
+            ...more,
+            id: evil,
+            sample,
+            leases: [{ ...inFocus.leases[0]!, span: evil, item: evil }],
+            waiters: [{ ...inFocus.waiters[0]!, span: evil }],
+            events: [{ at, what: evil, tone: "bad", text: evil }],
+            failures: { [evil]: 1 },
+            closes: { [evil]: 1 },
+            calls: { [evil]: 1 },
+            threads: [
+              { thread: 1, state: evil, running: 1, task: evil, since: 1, ended: 0, load: 1, heapUsed: 1 }
+            ]
+          }
+        })
+      )
+    )!
+    for (const opened of [undefined, evil]) {
+      for (const drawn of [
+        frame(start({ known, opened }), { columns: 200, rows: 60 }, { ...look, columns: 200 }),
+        snapshot(start({ known, opened }), look)
+      ]) {
+        expect(drawn.join("\n")).toContain("evil")
+        // eslint-disable-next-line no-control-regex
+        expect(drawn.join("\n")).not.toMatch(/[\u001b\u202e]/)
+      }
+    }
+  })
+
   it("says when the pool is gone, and when more is to come", () => {
     const size = { columns: 100, rows: 30 }
     expect(frame(start({ opened: "gone\n" }), size, look)).toContain(
@@ -332,6 +373,8 @@ describe("keys", () => {
     const parts = [1, 2, 3, 4].map((n) => press(opened, ...Array.from({ length: n }, () => "tab")).section)
     expect(parts).toEqual(["held", "line", "events", "all"])
     expect(press(opened, "tab", "down", "down", "down").offset).toBe(1)
+    // Who comes back begins anew.
+    expect(press(opened, "tab", "down", "escape")).toMatchObject({ section: "all", offset: 0 })
     const second = frame(press(opened, "tab", "down"), { columns: 100, rows: 24 }, look)
     expect(second.some((line) => line.includes("Orders.place"))).toBe(false)
     expect(second.some((line) => line.includes("GET /"))).toBe(true)
@@ -347,6 +390,12 @@ describe("keys", () => {
 
 const ids = (sort: (typeof sorts)[number]) => sorted(pools, sort).map(({ id }) => id)
 
+/** Which comes first. */
+const first = (sort: (typeof sorts)[number], pools: ReadonlyArray<PoolView>) => sorted(pools, sort)[0]!.id
+
+/** Two of which the second has something. */
+const later = (some: Partial<Figures>) => [pool("a"), pool("b", some)]
+
 describe("the order of pools", () => {
   it("is that of what was asked for, the greatest first", () => {
     expect(ids("worst")).toEqual(["app/Db", "tokens", "cpu"])
@@ -359,6 +408,17 @@ describe("the order of pools", () => {
     const line = [pool("a", { level: "down" }), pool("b", { pending: 1 }), pool("c", { pending: 2 })]
     expect(sorted(line, "waiting").map(({ id }) => id)).toEqual(["c", "b", "a"])
     expect(sorted(line, "worst").map(({ id }) => id)).toEqual(["a", "c", "b"])
+  })
+
+  it("is never that of the names where something else was asked for", () => {
+    expect(first("name", later({ level: "down", used: 5 }))).toBe("a")
+    expect(first("held", later({ longestHeld: 1 }))).toBe("b")
+    expect(first("failures", later({ failures: 1 }))).toBe("b")
+    expect(first("failures", later({ timeouts: 1 }))).toBe("b")
+    expect(first("kind", [pool("a", {}, "threads"), pool("b")])).toBe("b")
+    // Of how many, and only then how many.
+    expect(first("use", [pool("a", { used: 5, max: 10 }), pool("b", { used: 2, max: 2 })])).toBe("b")
+    expect(first("use", [pool("a", { used: 1, max: 2 }), pool("b", { used: 5, max: 10 })])).toBe("b")
   })
 })
 
@@ -391,6 +451,14 @@ describe("messages", () => {
     expect(next.focus!.leases).toEqual([])
     expect(next.focus!.history).toEqual([...inFocus.history, sample])
     expect(next.focus!.events).toEqual([...inFocus.events, event])
+  })
+
+  it("may take a pool away and bring another of its name", () => {
+    const next = after(first, "change", JSON.stringify(change({ added: [pool("cpu")], removed: ["cpu"] })))!
+    expect([...next.pools.values()].map(({ id, kind }) => [id, kind])).toEqual([
+      ["tokens", "tokens"],
+      ["cpu", "connections"]
+    ])
   })
 
   it("keep no more of the past than the server does", () => {

@@ -143,6 +143,8 @@ describe("a pool is judged", () => {
       }
     )
     expect(judged({ ...broken, figures: { pending: 2 } }).level).toBe("short")
+    // Those who hold something still work with it.
+    expect(judged({ ...broken, figures: { ...full, pending: 2 } }).level).toBe("short")
     expect(judged(broken).level).toBe("watch")
   })
 

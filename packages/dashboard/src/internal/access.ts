@@ -84,7 +84,7 @@ export const cookieFor = (asked: Asked, token: Redacted.Redacted): readonly [nam
 ]
 
 /** For how long a browser need not be asked again, in milliseconds: 30 days. */
-const remembered = 30 * 24 * 3_600_000
+export const remembered = 30 * 24 * 3_600_000
 
 const sealed = (asked: Asked, token: Redacted.Redacted, until: number): string => {
   const seal = createHmac("sha256", Redacted.value(token)).update(`${cookieName(asked)} until ${until}`)

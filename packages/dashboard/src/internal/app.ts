@@ -9,7 +9,16 @@ import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
 import * as Stream from "effect/Stream"
-import { type Asked, cookieFor, isAllowed, isToken, refuseForm, refuseOrigin, type Rules } from "./access.ts"
+import {
+  type Asked,
+  cookieFor,
+  isAllowed,
+  isToken,
+  refuseForm,
+  refuseOrigin,
+  remembered,
+  type Rules
+} from "./access.ts"
 import { act, error, type Reply } from "./actions.ts"
 import type { Asset } from "./assets.ts"
 import { type Hub, type Message, mostViewers } from "./hub.ts"
@@ -172,6 +181,8 @@ const welcome = (asked: Asked, token: Redacted.Redacted): Response =>
     {
       httpOnly: true,
       path: "/",
+      // Without it a browser forgets it when it is closed.
+      maxAge: remembered,
       // Opened from a link elsewhere it has to be sent too; actions are refused by their origin.
       sameSite: "lax"
     }
