@@ -197,7 +197,10 @@ export const bindable = (params: ReadonlyArray<unknown>): ReadonlyArray<SQLInput
 }
 
 const isBindable = (value: unknown): boolean =>
-  typeof value === "string" || typeof value === "number" || value === null || value instanceof Uint8Array
+  typeof value === "string" ||
+  typeof value === "number" ||
+  value === null ||
+  (value instanceof Uint8Array && value.byteLength > 0)
 
 const toBindable = (value: unknown, index: number): SQLInputValue => {
   switch (typeof value) {
@@ -221,14 +224,18 @@ const toBindable = (value: unknown, index: number): SQLInputValue => {
 
 const objectToBindable = (value: object | null, index: number): SQLInputValue => {
   if (value === null) return null
-  if (ArrayBuffer.isView(value)) return value as NodeJS.ArrayBufferView
-  if (value instanceof ArrayBuffer) return new Uint8Array(value)
+  if (ArrayBuffer.isView(value)) return bytes(value as NodeJS.ArrayBufferView)
+  if (value instanceof ArrayBuffer) return bytes(new Uint8Array(value))
   if (value instanceof Date) {
     return Number.isNaN(value.getTime()) ? unfit(index, "an invalid Date", allowed) : value.toISOString()
   }
   const found = Array.isArray(value) ? "an array" : `an object (${value.constructor?.name ?? "no class"})`
   return unfit(index, found, `${allowed}. Pass JSON.stringify of it, or one parameter for each part`)
 }
+
+/** Node 22 takes no bytes for NULL, where they come from a message or from SQLite itself. */
+const bytes = (view: NodeJS.ArrayBufferView): NodeJS.ArrayBufferView =>
+  view.byteLength === 0 ? new Uint8Array() : view
 
 const allowed =
   "SQLite takes strings, numbers, bigints, booleans (as 0 and 1), Dates (as text), Uint8Arrays and null"
