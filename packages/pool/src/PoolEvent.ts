@@ -57,6 +57,8 @@ export type PoolEvent = Data.TaggedEnum<{
     readonly cause: Cause.Cause<unknown>
     readonly willRetry: boolean
   }
+  /** What a creation that failed or was given up had left behind is gone, or is waited for no longer: its place is free. */
+  CreateCleanedUp: { readonly pool: string; readonly at: number; readonly resource: number }
   /** A resource was lent, after `waited` in line. */
   Borrowed: {
     readonly pool: string

@@ -174,6 +174,27 @@ describe("a creation", () => {
       expect(events.of("CreateFailed")).toMatchObject([{ willRetry: false }])
     })
   )
+
+  it.effect("that leaves something behind: CreateCleanedUp when that is gone, and no sooner", () =>
+    Effect.gen(function* () {
+      const acquire = Effect.andThen(
+        Effect.addFinalizer(() => Effect.sleep("3 seconds")),
+        Effect.never
+      )
+      const { events, pool } = yield* heard({ acquire, createTimeout: "1 second" })
+      yield* borrow(pool)
+      yield* TestClock.adjust("1 second")
+      expect(events.of("CreateFailed")).toMatchObject([{ at: 1000 }])
+      yield* TestClock.adjust("2999 millis")
+      expect(events.of("CreateCleanedUp")).toEqual([])
+      expect(yield* Pool.size(pool)).toBe(1)
+      yield* TestClock.adjust("1 millis")
+      expect(events.of("CreateCleanedUp")).toEqual([
+        { _tag: "CreateCleanedUp", pool: "db", at: 4000, resource: 1 }
+      ])
+      expect(yield* Pool.size(pool)).toBe(0)
+    })
+  )
 })
 
 describe("the closing of a resource: Closed, with the reason", () => {

@@ -1621,9 +1621,6 @@ describe("a race", () => {
     bench.platform.starts = "at once"
     bench.platform.stepsToEnd = 50
     await bench.world.advance(1000)
-    // It looks for that in real time.
-    await new Promise((resolve) => setTimeout(resolve, 100))
-    await bench.rest()
     expect(drain.pollUnsafe()?._tag).toBe("Success")
     expect(succeeded(call)).toBe(8)
     await bench.checkRest()

@@ -102,7 +102,7 @@ const toneOf = (event: PoolRegistry.Occurrence): EventView["tone"] => {
   return plain.has(event._tag) ? "plain" : "notable"
 }
 
-const plain: ReadonlySet<string> = new Set(["Created", "Closed", "CallsMoved"])
+const plain: ReadonlySet<string> = new Set(["Created", "CreateCleanedUp", "Closed", "CallsMoved"])
 
 const textOf = (event: PoolRegistry.Occurrence): string => {
   const of = (field: string): string => text(event, field)
@@ -114,6 +114,8 @@ const textOf = (event: PoolRegistry.Occurrence): string => {
       const again = Predicate.hasProperty(event, "willRetry") && event.willRetry === true
       return `creating failed: ${causeOf(event)}${again ? "; tries again" : ""}`
     }
+    case "CreateCleanedUp":
+      return "what was left of a creation is gone"
     case "Closed": {
       const failed = causeOf(event)
       const late = Predicate.hasProperty(event, "timedOut") && event.timedOut === true

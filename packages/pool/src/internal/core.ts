@@ -584,7 +584,7 @@ export class Core<A, E> {
       this.gone(slot)
     } else {
       // What the attempt left behind still counts until it is cleaned up.
-      this.work.whenEnded(slot.straggler, this.settings.destroyTimeout, () => this.gone(slot))
+      this.work.whenEnded(slot.straggler, this.settings.destroyTimeout, () => this.cleanedUp(slot))
       this.pump()
     }
     for (const settle of warmUps) settle(Exit.failCause(cause))
@@ -752,9 +752,14 @@ export class Core<A, E> {
       if (late !== undefined) {
         cleanUp = this.work.fork(Effect.ignoreCause(Scope.close(late, Exit.void), { log: "Warn" }))
       }
-      if (cleanUp === undefined) this.gone(slot)
-      else this.work.whenEnded(cleanUp, this.settings.destroyTimeout, () => this.gone(slot))
+      if (cleanUp === undefined) this.cleanedUp(slot)
+      else this.work.whenEnded(cleanUp, this.settings.destroyTimeout, () => this.cleanedUp(slot))
     })
+  }
+
+  private cleanedUp(slot: Slot<A>): void {
+    if (this.events.noted) this.tell("CreateCleanedUp", { resource: slot.id })
+    this.gone(slot)
   }
 
   /** The slot's resource is on its way out, and counts until it is {@link gone}. */

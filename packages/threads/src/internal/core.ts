@@ -129,7 +129,7 @@ export class Core implements Owner {
     if (call.state !== "new") return
     if (this.state !== "open")
       return this.refuse(call, new ThreadPoolClosed({ pool: this.name, task: call.name }))
-    // What belongs to something that was begun before goes on while the pool drains.
+    // What belongs to something that was begun before goes on while the pool drains, as does what never goes to its threads.
     const isApart = call.inline && !this.onlyInline && this.max > 0
     const isHeld = this.draining !== undefined && !isApart && !belongsToEarlier(call)
     if (call.pinned !== undefined) {
@@ -285,8 +285,7 @@ export class Core implements Owner {
   private sendAll(): void {
     this.pumps++
     if (this.waiting > 0 && this.state !== "closed") {
-      const now = this.timers.now()
-      this.serve(now)
+      this.serve(this.timers.now())
     }
     for (const thread of this.threads) thread.flush()
     this.inlineThread?.flush()
@@ -294,22 +293,23 @@ export class Core implements Owner {
 
   /** The oldest first, whichever line it is in. Only those that create objects are passed by others while they wait. */
   private serve(now: number): void {
-    let pass = false
-    while (true) {
-      const plain = this.line.head
-      const creation = pass ? undefined : this.creations.head
-      const isPlain = creation === undefined || (plain !== undefined && plain.serial < creation.serial)
-      const call = isPlain ? plain : creation
-      if (call === undefined) return
+    let creationsWait = false
+    for (let line = this.oldest(creationsWait); line.head !== undefined; line = this.oldest(creationsWait)) {
+      const call = line.head
       const thread = this.choose(call, now)
-      if (thread === undefined) {
-        if (isPlain) return
-        pass = true
-        continue
-      }
-      ;(isPlain ? this.line : this.creations).shift()
-      this.send(thread, call, now)
+      if (thread !== undefined) {
+        line.shift()
+        this.send(thread, call, now)
+      } else if (line === this.creations) creationsWait = true
+      else return
     }
+  }
+
+  /** The line whose head came first. */
+  private oldest(withoutCreations: boolean): Line {
+    const { creations, line } = this
+    if (withoutCreations || creations.head === undefined) return line
+    return line.head !== undefined && line.head.serial < creations.head.serial ? line : creations
   }
 
   /** An idle thread, a new one if there may be more, or the least busy of those that may get a call ahead of time. */

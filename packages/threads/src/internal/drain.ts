@@ -1,14 +1,9 @@
-import { Clock } from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Stream from "effect/Stream"
 import { Pool } from "@cenote/pool"
 import type { Core } from "./core.ts"
-
-/** How long it may go unheard that what a start that failed has left behind is gone, in milliseconds. */
-const lookAgain = 20
 
 /** How one thread pool goes down to no threads, and comes back with the next call. */
 export class Drain {
@@ -67,10 +62,7 @@ export class Drain {
         thread.state = "closing"
         core.giveBack(thread)
       }
-      // A start that failed tells that before what it leaves behind is gone, and no event tells of that. It takes real
-      // time, whatever clock a test has.
-      const pause = Effect.provideService(Effect.sleep(lookAgain), Clock, Context.get(Context.empty(), Clock))
-      while ((yield* Pool.size(core.pool)) > 0) yield* Effect.raceFirst(next, pause)
+      while ((yield* Pool.size(core.pool)) > 0) yield* next
       core.tally.tell("Drained", {})
     }).pipe(
       Effect.scoped,
